@@ -1,0 +1,134 @@
+"""Every setting of hotdata: its name, type, default and meaning.
+
+``settings.HOTDATA_<NAME>`` overrides a default. `load` checks them all when Django starts; a bad value stops
+the process with a sentence that says which setting and what it should be. Everyone else reads `conf()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+
+PREFIX = "HOTDATA_"
+HOST_AND_PORT = re.compile(r"([^\s:/@\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conf:
+    """The settings, checked and typed. Durations may be given as ``timedelta`` or as seconds."""
+
+    cache: str = "hotdata"
+    """Alias in ``CACHES`` of the django-redis cache that holds the entries."""
+
+    workers: int = 20
+    """Runs that one scheduler process works on at a time."""
+
+    grace: timedelta = timedelta(seconds=30)
+    """How long running runs may go on after SIGTERM before they are cancelled."""
+
+    poll_interval: timedelta = timedelta(seconds=1)
+    """How often the leader looks whether something changed."""
+
+    lease_ttl: timedelta = timedelta(seconds=4)
+    """How long a silent leader keeps its lease; a standby takes over after this."""
+
+    node_timeout: timedelta = timedelta(seconds=10)
+    """A node that was silent for this long counts as dead, and its running runs as abandoned."""
+
+    log_limit: int = 64 * 1024
+    """Characters of a run's captured log that are kept: the first and the last half."""
+
+    result_limit: int = 100 * 1024
+    """Bytes of a run's JSON result; a larger one fails the run."""
+
+    upstream_max_bytes: int = 5 * 1024 * 1024
+    """Decoded size of an upstream's answer above which it is dropped."""
+
+    allow_private: tuple[str, ...] = ()
+    """``host:port`` pairs that sources may use although they are private or plain http, for development."""
+
+    secret_prefix: str = "HOTDATA_SECRET_"  # noqa: S105 - a prefix of names, not a secret
+    """Only environment variables that begin with this can be named as a source's secrets."""
+
+    retention_days: int = 90
+    """Days after which `cleanup_logs` deletes runs and API calls."""
+
+    demo_upstream: str = "http://127.0.0.1:8100"
+    """Where the demo sources of `setup_hotdata` point to."""
+
+
+def _coerce(name: str, value: Any, default: Any) -> Any:
+    """Return `value` as the type of `default`, or raise ImproperlyConfigured naming the setting."""
+    setting = PREFIX + name.upper()
+    if isinstance(default, timedelta):
+        duration = value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            with contextlib.suppress(ValueError, OverflowError):  # nan and inf
+                duration = timedelta(seconds=value)
+        if not isinstance(duration, timedelta) or duration <= timedelta(0):
+            raise ImproperlyConfigured(f"{setting} must be a positive number of seconds, not {value!r}.")
+        return duration
+    if isinstance(default, int):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ImproperlyConfigured(f"{setting} must be a whole number of at least 1, not {value!r}.")
+    elif isinstance(default, tuple):
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+            raise ImproperlyConfigured(f"{setting} must be a list of strings, not {value!r}.")
+        value = tuple(value)
+    elif not isinstance(value, str) or not value:
+        raise ImproperlyConfigured(f"{setting} must be a text that is not empty, not {value!r}.")
+    return value
+
+
+def load() -> Conf:
+    """Read and check every ``HOTDATA_`` setting.
+
+    Raises ImproperlyConfigured for a bad value and for a name that doesn't exist, since a misspelt setting
+    would otherwise be ignored in silence.
+    """
+    known = {field.name: field.default for field in fields(Conf)}
+    given = {name: getattr(settings, name) for name in dir(settings) if name.startswith(PREFIX)}
+    unknown = sorted(name for name in given if name.removeprefix(PREFIX).lower() not in known)
+    if unknown:
+        raise ImproperlyConfigured(
+            f"Unknown setting {', '.join(unknown)}. Known are "
+            + ", ".join(PREFIX + name.upper() for name in sorted(known))
+            + "."
+        )
+    values = {
+        field: _coerce(field, given[PREFIX + field.upper()], default)
+        for field, default in known.items()
+        if PREFIX + field.upper() in given
+    }
+    loaded = Conf(**values)
+    if loaded.cache not in settings.CACHES:
+        raise ImproperlyConfigured(f"{PREFIX}CACHE names {loaded.cache!r}, which is not in CACHES.")
+    for pair in loaded.allow_private:
+        if not HOST_AND_PORT.fullmatch(pair):
+            raise ImproperlyConfigured(
+                f"{PREFIX}ALLOW_PRIVATE holds {pair!r}, which is not of the form host:port."
+            )
+    if loaded.lease_ttl <= loaded.poll_interval:
+        raise ImproperlyConfigured(
+            f"{PREFIX}LEASE_TTL must be longer than {PREFIX}POLL_INTERVAL: the leader renews between two polls."
+        )
+    return loaded
+
+
+conf = functools.cache(load)
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting.startswith(PREFIX) or setting == "CACHES":
+        conf.cache_clear()
+
+
+setting_changed.connect(_forget)

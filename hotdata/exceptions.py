@@ -1,0 +1,169 @@
+"""The one tree of errors that hotdata raises while it works.
+
+An error carries facts (``source``, ``key``, ``status``, ``retry_after``, ``permanent``), so that callers
+decide by attribute and never by parsing a sentence. Mistakes in code or configuration are no part of this
+tree: they are `RegistrationError` and Django's ``ImproperlyConfigured``, and appear at start.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+class RegistrationError(ImproperlyConfigured):
+    """A task or fetcher can't be registered as it is written."""
+
+
+class HotdataError(Exception):
+    """Base of everything hotdata raises at run time.
+
+    ``permanent`` says that trying again without a change can't help; such a failure is not retried.
+    ``retry_after`` is how long whoever answered asked us to wait, where it said so.
+    """
+
+    permanent = False
+    retry_after: timedelta | None = None
+
+
+# Definitions
+
+
+class BadTrigger(HotdataError):
+    """A trigger that can't be built. ``field`` names the job field to blame."""
+
+    permanent = True
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BadParams(HotdataError):
+    """Parameters that don't fit a task's signature. ``param`` names the one to blame, where it is one."""
+
+    permanent = True
+
+    def __init__(self, message: str, *, param: str = "") -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class UnknownTask(HotdataError):
+    """No task of this name is registered in this process."""
+
+    permanent = True
+
+
+class BadSource(HotdataError):
+    """A source definition that can't be used. ``field`` names the source field to blame."""
+
+    permanent = True
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+# Runs
+
+
+class BadResult(HotdataError):
+    """A task returned something that can't be recorded as JSON."""
+
+    permanent = True
+
+
+class RunCancelled(HotdataError):
+    """Raised inside a task, at its next look at ``current_run()``, after somebody cancelled the run."""
+
+    permanent = True
+
+
+class RunTimedOut(HotdataError):
+    """Raised inside a task, at its next look at ``current_run()``, after its deadline."""
+
+
+class LostLease(HotdataError):
+    """This node is not the leader any more; what it was about to fire is the new leader's."""
+
+
+# Upstreams
+
+
+class UpstreamError(HotdataError):
+    """An upstream could not be asked, or its answer could not be used. Never holds a secret or a query string."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        source: str = "",
+        key: str = "",
+        status: int | None = None,
+        retry_after: timedelta | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.source = source
+        self.key = key
+        self.status = status
+        self.retry_after = retry_after
+
+
+class UpstreamUnreachable(UpstreamError):
+    """No connection, or it broke before the answer was whole."""
+
+
+class UpstreamTimeout(UpstreamError):
+    """The answer was not whole at the deadline."""
+
+
+class UpstreamForbidden(UpstreamError):
+    """The address is one we refuse to talk to: scheme, host, port, private network, or a redirect."""
+
+    permanent = True
+
+
+class UpstreamStatus(UpstreamError):
+    """The upstream answered with a status other than success."""
+
+
+class UpstreamPayload(UpstreamError):
+    """The answer is not what the source promises: not JSON, too large, too deep, empty, of the wrong shape."""
+
+
+# Reads
+
+
+class ReadError(HotdataError):
+    """Base of what `hotdata.get` raises."""
+
+    def __init__(self, message: str, *, source: str, key: str = "") -> None:
+        super().__init__(message)
+        self.source = source
+        self.key = key
+
+
+class UnknownSource(ReadError):
+    """No source of this name."""
+
+    permanent = True
+
+
+class UnknownKey(ReadError):
+    """The key is malformed, or the source doesn't serve it."""
+
+    permanent = True
+
+
+class NotReady(ReadError):
+    """The key is served, but nothing is stored for it yet."""
+
+    retry_after = timedelta(seconds=5)
+
+
+class CacheUnavailable(HotdataError):
+    """Redis can't be reached."""
+
+    retry_after = timedelta(seconds=5)

@@ -1,0 +1,47 @@
+"""What may be a key: the text by which a reader asks for an entry, such as ``AAPL`` or ``北京``.
+
+Keys come from strangers' URLs and end in URLs to upstreams and in Redis. One form (NFC), bounded, without
+anything that changes the meaning of a path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+MAX_LENGTH = 128
+PLAIN = re.compile(r"[A-Za-z0-9._-]{1,100}")
+CLIMBING = frozenset((".", ".."))
+FORBIDDEN_CHARACTERS = frozenset("/\\")
+
+
+def check_key(key: str) -> str:
+    """Return `key` in its one form; raises ValueError with a sentence that says what is wrong with it."""
+    if PLAIN.fullmatch(key) and key not in CLIMBING:
+        # Most keys are plain, and every read passes here: 0.5 µs instead of 3 µs for 18 characters.
+        return key
+    if not key:
+        raise ValueError("A key can't be empty.")
+    if len(key) > MAX_LENGTH:
+        raise ValueError(f"A key has at most {MAX_LENGTH} characters; this one has {len(key):,}.")
+    key = unicodedata.normalize("NFC", key)
+    if len(key) > MAX_LENGTH:
+        raise ValueError(f"A key has at most {MAX_LENGTH} characters.")
+    if key in CLIMBING:
+        raise ValueError(f"{key!r} can't be a key: it would climb in the upstream's path.")
+    for character in key:
+        if character in FORBIDDEN_CHARACTERS:
+            raise ValueError(f"A key can't contain {character!r}.")
+        # Cc: control characters such as newlines. Cs: halves of characters that can't be encoded.
+        # Cf: invisible ones, which make two keys look alike. Zl, Zp: line and paragraph separators.
+        if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+            raise ValueError(f"A key can't contain the character U+{ord(character):04X}.")
+    return key
+
+
+def storage_name(key: str) -> str:
+    """The checked `key` as it stands in a Redis key: itself when it is short and plain, else its SHA-256."""
+    if PLAIN.fullmatch(key):
+        return key
+    return "sha256:" + hashlib.sha256(key.encode()).hexdigest()

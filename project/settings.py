@@ -1,0 +1,301 @@
+"""Settings of the hotdata site, from the environment (and from a file `.env` beside manage.py, if there is one).
+
+| variable | default | meaning |
+| --- | --- | --- |
+| SECRET_KEY | none: required | Django's signing key, 32 characters or more |
+| DEBUG | off | Django's debug mode; never in production |
+| ALLOWED_HOSTS | localhost, 127.0.0.1, [::1] | host names that the site answers to, separated by commas |
+| CSRF_TRUSTED_ORIGINS | empty | origins (`https://host`) whose forms are accepted, when a proxy changes the host |
+| BEHIND_TLS_PROXY | off | trust `X-Forwarded-Proto` of the proxy in front |
+| SECURE_COOKIES | on, unless DEBUG | cookies over https only, and HSTS |
+| DATABASE_URL | sqlite in `.local/` | e.g. `postgres://user:password@host:5432/hotdata` |
+| REDIS_URL | redis://127.0.0.1:6379/0 | where entries are kept; `unix:///path/redis.sock?db=0` works too |
+| TIME_ZONE | UTC | the zone in which times are shown, and the default for new jobs |
+| LOG_LEVEL | INFO | level of the console log |
+| HOTDATA_* | see hotdata/conf.py | hotdata's own settings, each documented there |
+| HOTDATA_SECRET_* | none | secrets of upstreams; a source names the variable |
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+STATE_DIR = BASE_DIR / ".local"
+
+Value = TypeVar("Value")
+
+# Values are read from `env.ENVIRON`: `env.str` takes one that begins with $ for the name of another variable, and
+# so does one in fifty of the secret keys that Django itself makes.
+env = environ.Env()
+if (BASE_DIR / ".env").is_file():
+    env.read_env(BASE_DIR / ".env")
+
+TRUE_WORDS = {"1", "true", "yes", "on"}
+FALSE_WORDS = {"0", "false", "no", "off", ""}
+
+
+def read(name: str, cast: Callable[[str], Value], default: Value, expected: str) -> Value:
+    """The variable `name` through `cast`, or `default` where it isn't set; stops with a sentence on a bad value."""
+    raw = env.ENVIRON.get(name)
+    if not raw:
+        return default
+    try:
+        return cast(raw)
+    except (ValueError, KeyError, OSError) as error:  # OSError: the time zone "Europe" is a directory
+        raise ImproperlyConfigured(
+            f"The environment variable {name} must be {expected}, not {raw!r}."
+        ) from error
+
+
+def read_bool(name: str, default: bool) -> bool:
+    words = dict.fromkeys(TRUE_WORDS, True) | dict.fromkeys(FALSE_WORDS, False)
+    return read(name, lambda raw: words[raw.strip().lower()], default, "one of 1, 0, true, false, on, off")
+
+
+def read_list(name: str, default: list[str]) -> list[str]:
+    return read(
+        name, lambda raw: [item.strip() for item in raw.split(",") if item.strip()], default, "a list"
+    )
+
+
+def read_number(name: str, default: float) -> float:
+    return read(name, float, default, "a number of seconds")
+
+
+def read_int(name: str, default: int) -> int:
+    return read(name, int, default, "a whole number")
+
+
+SECRET_KEY = env.ENVIRON.get("SECRET_KEY", "")
+if len(SECRET_KEY) < 32:
+    raise ImproperlyConfigured(
+        "The environment variable SECRET_KEY must be set to at least 32 random characters. Make one with: "
+        "python -c 'import secrets; print(secrets.token_urlsafe(48))'"
+    )
+
+DEBUG = read_bool("DEBUG", False)
+ALLOWED_HOSTS = read_list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = read_list("CSRF_TRUSTED_ORIGINS", [])
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_apscheduler",
+    "hotdata",
+    "project.demo",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+
+# Database
+
+# A host that vanishes answers nothing, and TCP waits for a quarter of an hour. Here a leader finds out in about ten
+# seconds, long after another has taken over; whoever connects waits for three. All for libpq, in seconds but the last.
+POSTGRES_PATIENCE = {
+    "connect_timeout": 3,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,  # milliseconds
+}
+
+
+def database(url: str) -> dict[str, Any]:
+    """Django's settings for the database at `url`, with what hotdata needs of it."""
+    refusal = ImproperlyConfigured("The environment variable DATABASE_URL is not a database URL.")
+    if url.partition("://")[0] not in environ.Env.DB_SCHEMES:
+        raise refusal
+    try:
+        parsed = dict(environ.Env.db_url_config(url))
+    except ValueError:
+        # The URL holds a password, so neither it is repeated, nor the error, which quotes a part of it.
+        raise refusal from None
+    if parsed["ENGINE"].endswith("sqlite3"):
+        # Readers don't block the writer (WAL), and a transaction that will write waits for its turn at the
+        # start: a deferred one fails at its first write, whatever the timeout, when another came in between.
+        parsed["OPTIONS"] = {
+            "timeout": 20,
+            "transaction_mode": "IMMEDIATE",
+            "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        }
+    else:
+        parsed["CONN_MAX_AGE"] = 60
+        parsed["CONN_HEALTH_CHECKS"] = True
+        if parsed["ENGINE"].endswith("postgresql"):
+            # What the URL says, as in `?connect_timeout=10`, goes before.
+            parsed["OPTIONS"] = POSTGRES_PATIENCE | parsed.get("OPTIONS", {})
+    return parsed
+
+
+DATABASE_URL = env.ENVIRON.get("DATABASE_URL", "")
+if not DATABASE_URL:
+    STATE_DIR.mkdir(mode=0o700, exist_ok=True)  # SQLite makes its file, but no directory
+    DATABASE_URL = f"sqlite:///{STATE_DIR / 'hotdata.sqlite3'}"
+DATABASES = {"default": database(DATABASE_URL)}
+
+
+# Redis
+
+REDIS_URL = env.ENVIRON.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
+if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
+    # The URL may hold a password, so it isn't repeated.
+    raise ImproperlyConfigured(
+        "The environment variable REDIS_URL must begin with redis://, rediss:// or unix://."
+    )
+
+
+def redis_cache(prefix: str, serializer: str) -> dict[str, Any]:
+    return {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": prefix,
+        "OPTIONS": {
+            # Never the default serializer: it is pickle, and whoever can write to Redis could run code here.
+            "SERIALIZER": serializer,
+            # A reader waits for a dead Redis no longer than this (the client's default is 5 s).
+            "SOCKET_CONNECT_TIMEOUT": 0.5,
+            "SOCKET_TIMEOUT": 0.5,
+        },
+    }
+
+
+CACHES = {
+    "default": redis_cache("site", "django_redis.serializers.json.JSONSerializer"),
+    "hotdata": redis_cache("hd", "hotdata.freshness.entries.EntrySerializer"),
+}
+
+
+# Language and time
+
+LANGUAGE_CODE = "en"
+USE_I18N = True
+USE_TZ = True
+TIME_ZONE = read(
+    "TIME_ZONE",
+    lambda raw: zoneinfo.ZoneInfo(raw).key,
+    "UTC",
+    "the name of a time zone such as Europe/Berlin",
+)
+
+
+# Static files
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = True  # `collectstatic` is optional: what isn't collected is found in the apps
+
+
+# Security
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+SECURE_COOKIES = read_bool("SECURE_COOKIES", not DEBUG)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_COOKIES
+SECURE_HSTS_SECONDS = 30 * 24 * 3600 if SECURE_COOKIES else 0
+if read_bool("BEHIND_TLS_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+
+# Logs
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {
+        "handlers": ["console"],
+        "level": read(
+            "LOG_LEVEL",
+            lambda raw: {name: name for name in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}[
+                raw.upper()
+            ],
+            "INFO",
+            "DEBUG, INFO, WARNING, ERROR or CRITICAL",
+        ),
+    },
+    "loggers": {
+        # Below WARNING these print whole request URLs, and with them API keys.
+        "urllib3": {"level": "WARNING"},
+        "requests": {"level": "WARNING"},
+        # Its job store events tell nothing that a Run doesn't.
+        "apscheduler": {"level": "WARNING"},
+    },
+}
+
+
+# hotdata: names, types and defaults in hotdata/conf.py. Only what the environment sets is passed on.
+
+
+def read_text(name: str, default: str) -> str:
+    return read(name, str, default, "a text")
+
+
+SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "HOTDATA_WORKERS": read_int,
+    "HOTDATA_GRACE": read_number,
+    "HOTDATA_POLL_INTERVAL": read_number,
+    "HOTDATA_LEASE_TTL": read_number,
+    "HOTDATA_NODE_TIMEOUT": read_number,
+    "HOTDATA_LOG_LIMIT": read_int,
+    "HOTDATA_RESULT_LIMIT": read_int,
+    "HOTDATA_UPSTREAM_MAX_BYTES": read_int,
+    "HOTDATA_ALLOW_PRIVATE": read_list,
+    "HOTDATA_RETENTION_DAYS": read_int,
+    "HOTDATA_DEMO_UPSTREAM": read_text,
+}
+# The secrets of upstreams, and what the tests and `make run` tell their processes: no settings.
+NO_SETTINGS = ("HOTDATA_SECRET_", "HOTDATA_TEST_", "HOTDATA_DEV_")
+
+for _name, _value in env.ENVIRON.items():
+    if not _name.startswith("HOTDATA_") or _name.startswith(NO_SETTINGS) or not _value:
+        continue
+    if _name not in SETTING_READERS:
+        raise ImproperlyConfigured(
+            f"The environment variable {_name} is no setting. There are: {', '.join(SETTING_READERS)}, and those that "
+            "begin with HOTDATA_SECRET_, for the secrets of upstreams."
+        )
+    globals()[_name] = SETTING_READERS[_name](_name, None)

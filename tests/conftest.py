@@ -1,0 +1,64 @@
+"""Fixtures for all tests: the databases of this process, and the environment of the processes it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from django.conf import settings
+from django.core.cache import caches
+from django.db import connection
+from redis import Redis
+
+from tests.services import SQLITE, database_kind
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    tmp_path_factory: pytest.TempPathFactory, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
+    """Keep the SQLite database in a file: one in memory has neither WAL nor locks between threads."""
+    if database_kind() == SQLITE:
+        path = tmp_path_factory.getbasetemp() / "hotdata.sqlite3"
+        connection.settings_dict.setdefault("TEST", {})["NAME"] = str(path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_but_the_test_servers() -> None:
+    """Flushing and migrating must never reach what a developer works with."""
+    assert settings.REDIS_URL.startswith(os.environ["HOTDATA_TEST_REDIS_URL"] + "?db=")
+    assert (
+        database_kind()
+        in {"postgres": "postgres", "postgresql": "postgres", "sqlite": "sqlite"}[connection.vendor]
+    )
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """A client of this worker's Redis database, which is empty before and after the test."""
+    client = Redis.from_url(settings.REDIS_URL)
+    client.flushdb()
+    yield client
+    client.flushdb()
+    client.close()
+
+
+@pytest.fixture
+def clear_cache(redis: Redis) -> Iterator[None]:
+    """Caches that are empty before and after the test, with their connections closed."""
+    yield
+    for cache in caches.all(initialized_only=True):
+        cache.close()
+
+
+@pytest.fixture
+def child_environment(transactional_db: None) -> dict[str, str]:
+    """The environment in which a process started by a test uses the test's own database and Redis."""
+    name = str(connection.settings_dict["NAME"])
+    if connection.vendor == "sqlite":
+        return {**os.environ, "DATABASE_URL": f"sqlite:///{quote(str(Path(name)))}"}
+    address = os.environ["DATABASE_URL"].rpartition("/")[0]
+    return {**os.environ, "DATABASE_URL": f"{address}/{name}"}

@@ -1,0 +1,110 @@
+"""hotdata's settings: each bad value stops the process with a sentence that names the setting."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.test import override_settings
+
+from hotdata.conf import PREFIX, Conf, conf, load
+
+BAD_FOR_A_NUMBER = [0, -1, 1.5, "20", None, True, [1]]
+NO_NUMBERS = [float("nan"), float("inf"), 1e300]
+BAD_FOR_A_DURATION = [0, -0.5, "30", None, True, timedelta(0), timedelta(seconds=-1), *NO_NUMBERS]
+BAD_FOR_A_TEXT = ["", None, 1, ["a"], b"a"]
+BAD_FOR_A_LIST = ["127.0.0.1:80", 80, None, [80], [None], {"127.0.0.1:80": True}]
+BAD = {int: BAD_FOR_A_NUMBER, timedelta: BAD_FOR_A_DURATION, str: BAD_FOR_A_TEXT, tuple: BAD_FOR_A_LIST}
+
+EACH_BAD_VALUE = [
+    (PREFIX + field.name.upper(), value) for field in fields(Conf) for value in BAD[type(field.default)]
+]
+
+
+def test_without_settings_the_defaults_hold() -> None:
+    given = [name for name in dir(settings) if name.startswith(PREFIX)]
+    assert given == []
+    assert conf() == Conf()
+
+
+@pytest.mark.parametrize(("name", "value"), EACH_BAD_VALUE)
+def test_a_bad_value_is_refused_by_the_name_of_its_setting(name: str, value: Any) -> None:
+    with override_settings(**{name: value}), pytest.raises(ImproperlyConfigured) as refused:
+        load()
+    assert str(refused.value).startswith(f"{name} must be ")
+    assert str(refused.value).endswith(f", not {value!r}.")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "loaded"),
+    [
+        ("WORKERS", 1, 1),
+        ("GRACE", 5, timedelta(seconds=5)),
+        ("GRACE", 0.25, timedelta(milliseconds=250)),
+        ("GRACE", timedelta(minutes=2), timedelta(minutes=2)),
+        ("ALLOW_PRIVATE", [], ()),
+        ("ALLOW_PRIVATE", ["127.0.0.1:80", "[::1]:80"], ("127.0.0.1:80", "[::1]:80")),
+        ("SECRET_PREFIX", "STOCKS_", "STOCKS_"),
+        ("CACHE", "default", "default"),
+    ],
+)
+def test_a_good_value_is_returned_in_the_type_of_its_setting(name: str, value: Any, loaded: Any) -> None:
+    with override_settings(**{PREFIX + name: value}):
+        assert getattr(conf(), name.lower()) == loaded
+
+
+@pytest.mark.parametrize("name", ["HOTDATA_WORKRES", "HOTDATA_", "HOTDATA_Workers2", "HOTDATA_LEASE"])
+def test_a_misspelt_setting_is_refused_and_the_known_ones_are_listed(name: str) -> None:
+    with override_settings(**{name: 1}), pytest.raises(ImproperlyConfigured) as refused:
+        load()
+    assert f"Unknown setting {name}. Known are HOTDATA_ALLOW_PRIVATE, HOTDATA_CACHE" in str(refused.value)
+
+
+def test_all_misspelt_settings_are_named_at_once() -> None:
+    with (
+        override_settings(HOTDATA_B=1, HOTDATA_A=1),
+        pytest.raises(ImproperlyConfigured, match="Unknown setting HOTDATA_A, HOTDATA_B"),
+    ):
+        load()
+
+
+def test_the_cache_must_be_one_of_the_sites() -> None:
+    with (
+        override_settings(HOTDATA_CACHE="nowhere"),
+        pytest.raises(ImproperlyConfigured, match="HOTDATA_CACHE names 'nowhere', which is not in CACHES"),
+    ):
+        load()
+
+
+@pytest.mark.parametrize("lease_ttl", [0.5, 1])
+def test_a_lease_must_outlast_the_polls_that_renew_it(lease_ttl: float) -> None:
+    with (
+        override_settings(HOTDATA_LEASE_TTL=lease_ttl, HOTDATA_POLL_INTERVAL=1),
+        pytest.raises(
+            ImproperlyConfigured, match="HOTDATA_LEASE_TTL must be longer than HOTDATA_POLL_INTERVAL"
+        ),
+    ):
+        load()
+
+
+def test_a_setting_that_changes_is_seen_at_once_and_so_is_its_return() -> None:
+    before = conf()
+    with override_settings(HOTDATA_WORKERS=3):
+        assert conf().workers == 3
+        with override_settings(HOTDATA_WORKERS=4):
+            assert conf().workers == 4
+        assert conf().workers == 3
+    assert conf() == before
+
+
+def test_settings_are_read_once() -> None:
+    assert conf() is conf()
+
+
+def test_nobody_changes_a_setting_in_passing() -> None:
+    with pytest.raises(FrozenInstanceError):
+        conf().workers = 5  # type: ignore[misc]
