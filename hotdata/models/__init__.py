@@ -1,0 +1,12 @@
+"""The rows, and the verbs that need nothing but the row itself."""
+
+from hotdata.models.calls import ApiCall
+from hotdata.models.changes import ChangeCounter
+from hotdata.models.defaults import Provided
+from hotdata.models.jobs import Job
+from hotdata.models.nodes import Lease, Node
+from hotdata.models.runs import Run
+from hotdata.models.schedules import Schedule
+from hotdata.models.sources import Key, Source
+
+__all__ = ["ApiCall", "ChangeCounter", "Job", "Key", "Lease", "Node", "Provided", "Run", "Schedule", "Source"]

@@ -1,0 +1,77 @@
+"""Accounts: the records of due times, as the firing path puts them down.
+
+Every due time has exactly one. What was started has a record of its own; due times that came to nothing, one
+after the other and for the same reason, share one: a job that is due each second, and finds its last run still
+going for an hour, leaves one ``skipped`` record that counts 3,600, not 3,600 records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import OuterRef, Subquery
+from django_apscheduler.models import DjangoJob
+
+from hotdata.models import bulk
+from hotdata.models.runs import NEVER_STARTED, Run
+
+LONGEST_SPAN = timedelta(days=1)
+"""How long a record goes on to take in later due times: clean-up goes by the age of records."""
+
+
+def put_down(records: Sequence[Run]) -> None:
+    """Put `records`, each job's in order of time, on record: all of them or, on an error, none.
+
+    The caller has locked the jobs' schedules, so nobody else accounts for due times of these jobs.
+    """
+    with transaction.atomic(savepoint=False):
+        taken_in = _extend_latest(records)
+        bulk.insert([record for record in records if record not in taken_in])
+
+
+def _extend_latest(records: Sequence[Run]) -> list[Run]:
+    """Extend what is on record by those of `records` that repeat it; returns these."""
+    first: dict[str, Run] = {}
+    for record in records:
+        first.setdefault(record.job_id, record)
+    repeating = [record for record in first.values() if record.state in NEVER_STARTED]
+    if not repeating:
+        return []
+    latest = _latest_accounts([record.job_id for record in repeating])
+    pairs = [
+        (latest[record.job_id], record)
+        for record in repeating
+        if record.job_id in latest and _repeats(record, latest[record.job_id])
+    ]
+    for known, record in pairs:
+        known.coalesced_since = known.coalesced_since or known.scheduled_for
+        known.coalesced += record.coalesced + 1
+        known.scheduled_for, known.finished_at = record.scheduled_for, record.finished_at
+    # One that clean-up has deleted in this moment is not hit, and its repetition becomes a record of its own.
+    hit = bulk.update(
+        [known for known, _ in pairs],
+        ["scheduled_for", "coalesced", "coalesced_since", "finished_at"],
+        state=NEVER_STARTED,
+    )
+    return [record for known, record in pairs if known.id in hit]
+
+
+def _latest_accounts(jobs: Sequence[str]) -> dict[str, Run]:
+    """The record of the latest due time of each of `jobs`, by job; a probe of an index for each."""
+    latest = Run.objects.filter(job=OuterRef("id"), scheduled_for__isnull=False).order_by("-scheduled_for")
+    ids = DjangoJob.objects.filter(id__in=jobs).values(latest=Subquery(latest.values("id")[:1]))
+    return {run.job_id: run for run in Run.objects.filter(id__in=ids)}
+
+
+def _repeats(later: Run, known: Run) -> bool:
+    """Whether `later` says of later due times just what `known` says of earlier ones."""
+    assert later.scheduled_for is not None
+    assert known.scheduled_for is not None
+    return (
+        (later.state, later.reason, later.task, later.params)
+        == (known.state, known.reason, known.task, known.params)
+        and known.scheduled_for < (later.coalesced_since or later.scheduled_for)
+        and later.created_at - known.created_at < LONGEST_SPAN
+    )

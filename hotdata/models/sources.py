@@ -1,0 +1,225 @@
+"""Sources: the upstreams, how they are asked, and how long their answers are good for. And their pinned keys."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models, transaction
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from hotdata import registry
+from hotdata.endpoints import Endpoint
+from hotdata.exceptions import BadSource, UnknownTask
+from hotdata.keys import MAX_LENGTH, check_key
+from hotdata.models.changes import ChangeCounter
+from hotdata.models.durations import SHORTEST_TIMEOUT, check_durations
+
+MAX_CONCURRENCY = 64
+
+
+class SourceQuerySet(models.QuerySet["Source"]):
+    def enabled(self) -> SourceQuerySet:
+        return self.filter(enabled=True)
+
+
+class Source(models.Model):
+    """An upstream. Either HTTP JSON, by the fields below, or a registered fetcher."""
+
+    name = models.SlugField(
+        _("name"), max_length=100, unique=True, help_text=_("In URLs: /api/hot/<name>/<key>.")
+    )
+    title = models.CharField(_("title"), max_length=200, blank=True)
+    enabled = models.BooleanField(
+        _("enabled"), default=True, help_text=_("Off: served as it is, not refreshed.")
+    )
+    fetcher = models.CharField(
+        _("fetcher"),
+        max_length=100,
+        blank=True,
+        help_text=_("A registered fetcher. Empty: HTTP JSON, as below."),
+    )
+
+    base_url = models.CharField(
+        _("base URL"), max_length=500, blank=True, help_text="https://api.example.com/v1"
+    )
+    path = models.CharField(
+        _("path"), max_length=500, blank=True, help_text=_("With {key} as a whole segment: /quote/{key}")
+    )
+    query = models.JSONField(
+        _("query"), default=dict, blank=True, help_text=_('With {key} as a whole value: {"symbol": "{key}"}')
+    )
+    headers = models.JSONField(_("headers"), default=dict, blank=True, help_text=_("No secrets here."))
+    secret_query = models.JSONField(
+        _("secret query"),
+        default=dict,
+        blank=True,
+        help_text=_("Query name to the name of an environment variable."),
+    )
+    secret_headers = models.JSONField(
+        _("secret headers"),
+        default=dict,
+        blank=True,
+        help_text=_('Header to the name of an environment variable: {"X-API-Key": "HOTDATA_SECRET_STOCKS"}'),
+    )
+    value = models.CharField(
+        _("value"),
+        max_length=500,
+        blank=True,
+        help_text=_("JMESPath from the answer to what is kept. Empty: all."),
+    )
+    batch_size = models.PositiveSmallIntegerField(
+        _("batch size"),
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(1000)],
+        help_text=_("Keys per call, where the upstream has a batch endpoint."),
+    )
+    batch_path = models.CharField(_("batch path"), max_length=500, blank=True)
+    batch_query = models.JSONField(
+        _("batch query"),
+        default=dict,
+        blank=True,
+        help_text=_('With {keys} as a whole value: {"symbols": "{keys}"}'),
+    )
+    batch_items = models.CharField(
+        _("batch items"),
+        max_length=500,
+        blank=True,
+        help_text=_("JMESPath to the items: a list, or a mapping by key."),
+    )
+    batch_key = models.CharField(
+        _("batch key"),
+        max_length=500,
+        blank=True,
+        help_text=_("In a list: JMESPath from an item to its key."),
+    )
+
+    soft_ttl = models.DurationField(
+        _("fresh for"),
+        default=timedelta(minutes=5),
+        help_text=_("After this an entry is stale and due for refresh."),
+    )
+    hard_ttl = models.DurationField(
+        _("kept for"),
+        default=timedelta(days=1),
+        help_text=_("After this without a refresh an entry is gone."),
+    )
+    timeout = models.DurationField(
+        _("timeout"),
+        default=timedelta(seconds=10),
+        help_text=_("For one call, to the answer's last byte."),
+    )
+    concurrency = models.PositiveSmallIntegerField(
+        _("concurrency"),
+        default=8,
+        validators=[MinValueValidator(1), MaxValueValidator(MAX_CONCURRENCY)],
+        help_text=_("Calls at a time, in one process."),
+    )
+    max_failed_share = models.FloatField(
+        _("tolerated failures"),
+        default=0.5,
+        validators=[MinValueValidator(0), MaxValueValidator(1)],
+        help_text=_("A refresh fails when more than this share of its keys failed, or all did."),
+    )
+
+    objects = SourceQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("source")
+        verbose_name_plural = _("sources")
+        ordering = ["name"]
+        permissions = [("refresh_source", _("Can refresh sources now"))]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(soft_ttl__gt=timedelta(0), hard_ttl__gte=F("soft_ttl")),
+                name="source_ttls_in_order",
+            ),
+            models.CheckConstraint(condition=Q(timeout__gt=timedelta(0)), name="source_timeout_positive"),
+            models.CheckConstraint(
+                condition=Q(concurrency__gte=1, batch_size__gte=1), name="source_sizes_positive"
+            ),
+            models.CheckConstraint(
+                condition=Q(max_failed_share__gte=0, max_failed_share__lte=1),
+                name="source_failed_share_is_share",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or self.name
+
+    def build_endpoint(self) -> Endpoint:
+        """How this source is asked over HTTP; raises BadSource."""
+        return Endpoint(
+            base_url=self.base_url,
+            path=self.path,
+            query=self.query,
+            headers=self.headers,
+            secret_query=self.secret_query,
+            secret_headers=self.secret_headers,
+            value=self.value,
+            batch_size=self.batch_size,
+            batch_path=self.batch_path,
+            batch_query=self.batch_query,
+            batch_items=self.batch_items,
+            batch_key=self.batch_key,
+        )
+
+    def clean(self) -> None:
+        """Check what fields alone can't. Raises ValidationError by field."""
+        for name in ("query", "headers", "secret_query", "secret_headers", "batch_query"):
+            if getattr(self, name) is None:  # left empty in a form
+                setattr(self, name, {})
+        shortest = SHORTEST_TIMEOUT
+        errors = check_durations(self, soft_ttl=shortest, hard_ttl=shortest, timeout=shortest)
+        try:
+            if self.fetcher:
+                registry.fetchers.get(self.fetcher)
+            else:
+                self.build_endpoint()
+        except UnknownTask as error:
+            errors["fetcher"] = str(error)
+        except BadSource as error:
+            errors[error.field] = str(error)
+        if self.soft_ttl is not None and self.hard_ttl is not None and self.soft_ttl > self.hard_ttl:
+            errors["hard_ttl"] = "An entry can't be kept for a shorter time than it is fresh."
+        if errors:
+            raise ValidationError(errors)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            ChangeCounter.bump()
+
+    def pinned_keys(self) -> list[str]:
+        """The keys that are always kept hot, in the order in which they were pinned."""
+        return [pinned.key for pinned in self.pinned.all()]
+
+
+class Key(models.Model):
+    """A pinned key: kept hot whether anybody reads it or not."""
+
+    source = models.ForeignKey(
+        Source, verbose_name=_("source"), on_delete=models.CASCADE, related_name="pinned"
+    )
+    key = models.CharField(_("key"), max_length=MAX_LENGTH)
+
+    class Meta:
+        verbose_name = _("pinned key")
+        verbose_name_plural = _("pinned keys")
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["source", "key"], name="key_pinned_once"),
+            models.CheckConstraint(condition=~Q(key=""), name="key_not_empty"),
+        ]
+
+    def __str__(self) -> str:
+        return self.key
+
+    def clean(self) -> None:
+        try:
+            self.key = check_key(self.key)
+        except ValueError as error:
+            raise ValidationError({"key": str(error)}) from error
