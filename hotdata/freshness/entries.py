@@ -1,0 +1,180 @@
+"""Entries: one Redis string per key, with the value and all that is known about it. One ``GET`` per read.
+
+The string is a fence of 20 digits followed by JSON. The fence is the start of the request that brought the
+value, in microseconds: a write goes through only over a fence that is not newer, so a slow answer can't put
+older data over newer, whichever process wrote it. The check and the write are one Lua script.
+
+Redis holds nothing that can't be fetched again; what it holds is data, never code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from django.core.cache import caches
+from django_redis.serializers.base import BaseSerializer
+from redis.exceptions import RedisError
+
+from hotdata.conf import conf
+from hotdata.exceptions import CacheUnavailable
+from hotdata.keys import storage_name
+
+logger = logging.getLogger(__name__)
+
+FENCE_DIGITS = 20
+END_OF_TIME = 32_503_680_000.0  # the year 3000, in seconds since the epoch
+
+# KEYS[1] the entry. ARGV[1] its fence, ARGV[2] the JSON, ARGV[3] milliseconds to keep it.
+# A fence is never ahead of the time at which it is written, so a node whose clock is ahead keeps nobody out.
+# What doesn't begin with a fence and an object is no entry, and must not keep one out for ever.
+WRITE_IF_NOT_OLDER = f"""
+local fence = redis.call('GETRANGE', KEYS[1], 0, {FENCE_DIGITS}):match('^(%d+){{$')
+local time = redis.call('TIME')
+local now = string.format('%0{FENCE_DIGITS}.0f', time[1] * 1000000 + time[2])
+if fence and fence <= now and fence > ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], (ARGV[1] > now and now or ARGV[1]) .. ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A value as a reader gets it."""
+
+    source: str
+    key: str
+    value: Any
+    fetched_at: datetime
+    age: float
+    """Seconds since the request that brought (or confirmed) the value was sent."""
+    state: Literal["fresh", "stale"]
+    etag: str
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """A value as it lies in Redis. Times are seconds since the epoch."""
+
+    source: str
+    key: str
+    value: Any
+    fetched_at: float
+    soft_expiry: float
+    hard_expiry: float
+    changed_at: float
+    """When the value last became another one."""
+    etag: str = ""
+    last_modified: str = ""
+    definition: str = ""
+    """Which definition of the source it was fetched by. To another, "not modified" says nothing of the value."""
+
+    def entry(self, now: float) -> Entry:
+        return Entry(
+            source=self.source,
+            key=self.key,
+            value=self.value,
+            fetched_at=datetime.fromtimestamp(self.fetched_at, UTC),
+            age=max(0.0, now - self.fetched_at),
+            state="fresh" if now < self.soft_expiry else "stale",
+            etag=self.etag,
+        )
+
+    @property
+    def fence(self) -> bytes:
+        return b"%0*d" % (FENCE_DIGITS, int(self.fetched_at * 1_000_000))
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Stored)
+
+
+class EntrySerializer(BaseSerializer):  # type: ignore[misc]  # django-redis has no types
+    """django-redis's way from `Stored` to bytes and back. Bytes that are no entry read as a missing one."""
+
+    def dumps(self, value: Stored) -> bytes:
+        return value.fence + _encoder.encode(value)
+
+    def loads(self, value: bytes) -> Stored | None:
+        try:
+            stored = _decoder.decode(memoryview(value)[FENCE_DIGITS:])
+            if 0 <= stored.fetched_at < END_OF_TIME:
+                return stored
+            logger.warning("entry.impossible fetched_at=%s", stored.fetched_at)
+            return None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            logger.warning("entry.unreadable size=%s", len(value))
+            return None
+
+
+def name_of(source: str, key: str) -> str:
+    """The cache key of an entry, before django-redis puts its prefix and version in front."""
+    return f"e:{source}:{storage_name(key)}"
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Raise what Redis raises inside the block as CacheUnavailable."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise CacheUnavailable(f"Redis can't be reached ({type(error).__name__}).") from error
+
+
+def read(source: str, key: str) -> Stored | None:
+    """The stored entry of a checked key, fresh or stale; None when there is none. Raises CacheUnavailable."""
+    # Not `translated`, which would cost this hot path a microsecond.
+    try:
+        stored = caches[conf().cache].get(name_of(source, key))
+    except (RedisError, OSError) as error:
+        raise CacheUnavailable(f"Redis can't be reached ({type(error).__name__}).") from error
+    # Not "is not None": django-redis takes bytes that are all digits for a number, past the serializer.
+    return stored if isinstance(stored, Stored) else None
+
+
+def read_many(source: str, keys: Iterable[str]) -> dict[str, Stored]:
+    """The stored entries of those checked `keys` that have one, in one round trip. Raises CacheUnavailable."""
+    names = {name_of(source, key): key for key in keys}
+    if not names:
+        return {}
+    with translated():
+        found = caches[conf().cache].get_many(list(names))
+    return {names[name]: stored for name, stored in found.items() if isinstance(stored, Stored)}
+
+
+def write(entries: Sequence[Stored]) -> list[bool]:
+    """Store `entries` in one pipeline; for each, whether it was written or a newer one was there.
+
+    Each is kept until its hard expiry. Raises CacheUnavailable; then any part of them may be written.
+    """
+    if not entries:
+        return []
+    cache: Any = caches[conf().cache]
+    now = time.time()
+    with translated():
+        client = cache.client.get_client(write=True)
+        script = client.register_script(WRITE_IF_NOT_OLDER)
+        with client.pipeline(transaction=False) as pipe:
+            for entry in entries:
+                script(
+                    keys=[str(cache.client.make_key(name_of(entry.source, entry.key)))],
+                    args=[
+                        entry.fence,
+                        _encoder.encode(entry),
+                        max(1, int((entry.hard_expiry - now) * 1000)),
+                    ],
+                    client=pipe,
+                )
+            return [bool(written) for written in pipe.execute()]
+
+
+def ping() -> None:
+    """Raise CacheUnavailable unless Redis answers."""
+    cache: Any = caches[conf().cache]
+    with translated():
+        cache.client.get_client(write=True).ping()

@@ -1,0 +1,208 @@
+"""Refreshes keys of a source: look up what is stored, ask the upstream, store what is good, record the calls.
+
+One bad key never stops the others. A key that fails keeps the value it had: only a value that was fetched and
+read without error is ever written. What has arrived is stored as the refresh goes on, so one that is cut off
+has done its part; the calls that are under way then are not waited for, and not recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hotdata.endpoints import Request
+from hotdata.exceptions import HotdataError, UpstreamError, UpstreamForbidden
+from hotdata.freshness import entries
+from hotdata.freshness.entries import Stored
+from hotdata.freshness.upstream import Reply, Upstream, reason, upstream_of
+from hotdata.keys import MAX_LENGTH, check_key
+from hotdata.models import ApiCall, Source
+from hotdata.text import shortened, storable
+
+logger = logging.getLogger(__name__)
+
+FLUSH_INTERVAL = 0.25  # seconds between two writes of what has arrived
+FAILURES_SHOWN = 100
+
+Progress = Callable[[int, int], None]
+"""Called with the keys done and the keys asked for; may raise to cut the refresh off."""
+
+
+@dataclass(kw_only=True)
+class Refreshed:
+    """What a refresh came to. Counts are keys, but for ``calls``."""
+
+    source: str
+    asked: int
+    refreshed: int = 0
+    unchanged: int = 0
+    """Of the refreshed: those whose value is the one that was stored."""
+    outrun: int = 0
+    """Fetched, but not stored, since a newer value was there already."""
+    calls: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """By key, why; the first hundred."""
+    failures: int = 0
+
+
+class RefreshFailed(HotdataError):
+    """Too many keys failed. ``result`` tells which and why; ``retry_after`` is the longest that was asked for."""
+
+    def __init__(self, result: Refreshed, errors: Sequence[UpstreamError]) -> None:
+        reasons = "; ".join(f"{key}: {why}" for key, why in list(result.failed.items())[:3])
+        super().__init__(f"{result.failures} of {result.asked} keys of {result.source} failed: {reasons}")
+        self.result = result
+        self.permanent = all(error.permanent for error in errors)
+        self.retry_after = max((error.retry_after for error in errors if error.retry_after), default=None)
+
+
+def refresh(
+    source: Source,
+    keys: Iterable[str],
+    *,
+    progress: Progress = lambda done, total: None,
+    time_left: Callable[[], float | None] = lambda: None,
+    run_id: int | None = None,
+) -> Refreshed:
+    """Fetch `keys` of `source` and store their values.
+
+    `time_left` gives the seconds that are left for all of it. Raises RefreshFailed when all keys failed, or
+    more than the source tolerates; CacheUnavailable, before the first call, when there is nowhere to store to;
+    BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that is not
+    set; and whatever `progress` raises.
+    """
+    return _Refresh(source, list(dict.fromkeys(keys)), progress, time_left, run_id).run()
+
+
+class _Refresh:
+    """One refresh under way."""
+
+    def __init__(
+        self,
+        source: Source,
+        keys: list[str],
+        progress: Progress,
+        time_left: Callable[[], float | None],
+        run_id: int | None,
+    ) -> None:
+        self._source = source
+        self._keys = keys
+        self._progress = progress
+        self._time_left = time_left
+        self._run_id = run_id
+        self._known: dict[str, Stored] = {}
+        self._arrived: list[Stored] = []
+        self._calls: list[ApiCall] = []
+        self._errors: list[UpstreamError] = []
+        self._done = 0
+        self._definition = ""
+        self._result = Refreshed(source=source.name, asked=len(keys))
+
+    def run(self) -> Refreshed:
+        self._keys = self._well_formed()
+        self._known = entries.read_many(self._source.name, self._keys)
+        pending = self._ask_all(upstream_of(self._source))
+        try:
+            while pending:
+                finished, pending = wait(pending, timeout=FLUSH_INTERVAL, return_when=FIRST_COMPLETED)
+                # Whatever else has arrived by now is stored with it.
+                more = {future for future in pending if future.done()}
+                pending -= more
+                for future in finished | more:
+                    self._take(future.result())
+                self._store()
+                self._progress(self._done, self._result.asked)
+        finally:
+            for future in pending:
+                future.cancel()
+            self._record_calls()
+        return self._judge()
+
+    def _well_formed(self) -> list[str]:
+        """The keys in their one form; those that can't be keys have failed before anybody is asked."""
+        good: dict[str, None] = {}
+        for key in self._keys:
+            try:
+                good[check_key(key)] = None
+            except ValueError as error:
+                self._done += 1
+                self._fail(shortened(storable(key), MAX_LENGTH), UpstreamForbidden(str(error)))
+        self._result.asked = len(good) + self._result.failures
+        return list(good)
+
+    def _ask_all(self, upstream: Upstream) -> set[Future[Reply]]:
+        self._definition = upstream.definition
+        return {
+            upstream.submit(request, self._condition(request), self._timeout)
+            for request in upstream.batches(self._keys)
+        }
+
+    def _condition(self, request: Request) -> Stored | None:
+        """What the upstream may call "not modified": the value of a single key, fetched by this very definition."""
+        known = self._known.get(request.keys[0]) if len(request.keys) == 1 else None
+        return known if known is not None and known.definition == self._definition else None
+
+    def _timeout(self) -> timedelta:
+        """What a call that begins now may take: the source's timeout, but no more than is left of the run."""
+        left = self._time_left()
+        whole = self._source.timeout
+        return whole if left is None else min(whole, timedelta(seconds=left))
+
+    def _take(self, reply: Reply) -> None:
+        """Sort what a call brought: values to store, and failures."""
+        if reply.call is not None:
+            self._calls.append(reply.call)
+        values = reply.values
+        for key in reply.keys:
+            self._done += 1
+            value = self._known[key].value if reply.not_modified else values[key]
+            if isinstance(value, UpstreamError):
+                self._fail(key, value)
+            else:
+                self._arrived.append(self._stored(key, value, reply))
+
+    def _fail(self, key: str, error: UpstreamError) -> None:
+        self._errors.append(error)
+        self._result.failures += 1
+        if len(self._result.failed) < FAILURES_SHOWN:
+            self._result.failed[key] = reason(error)
+
+    def _stored(self, key: str, value: Any, reply: Reply) -> Stored:
+        fetched_at = reply.started_at.timestamp()
+        known = self._known.get(key)
+        unchanged = known is not None and known.value == value
+        self._result.unchanged += unchanged
+        return Stored(
+            source=self._source.name,
+            key=key,
+            value=value,
+            fetched_at=fetched_at,
+            soft_expiry=fetched_at + self._source.soft_ttl.total_seconds(),
+            hard_expiry=fetched_at + self._source.hard_ttl.total_seconds(),
+            changed_at=known.changed_at if known is not None and unchanged else fetched_at,
+            etag=reply.etag,
+            last_modified=reply.last_modified,
+            definition=self._definition,
+        )
+
+    def _store(self) -> None:
+        arrived, self._arrived = self._arrived, []
+        written = entries.write(arrived)
+        self._result.refreshed += sum(written)
+        self._result.outrun += len(written) - sum(written)
+
+    def _record_calls(self) -> None:
+        for call in self._calls:
+            call.run_id = self._run_id
+        ApiCall.objects.bulk_create(self._calls)
+        self._result.calls = len(self._calls)
+
+    def _judge(self) -> Refreshed:
+        failures, asked = self._result.failures, self._result.asked
+        if failures and (failures == asked or failures > asked * self._source.max_failed_share):
+            raise RefreshFailed(self._result, self._errors)
+        return self._result

@@ -1,0 +1,277 @@
+"""Upstreams: asks a source for keys, over HTTP or through a fetcher, and says what came of it.
+
+`Upstream.ask` never raises for what an upstream does: each key gets a value or the error that it failed with.
+One upstream object serves a source in a process for as long as the source's definition stays the same, so
+its connections are kept and its concurrency is bounded whoever asks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from django.db import close_old_connections
+
+from hotdata import registry
+from hotdata.conf import conf
+from hotdata.endpoints import Request
+from hotdata.exceptions import (
+    BadSource,
+    CacheUnavailable,
+    RunCancelled,
+    RunTimedOut,
+    UpstreamError,
+    UpstreamPayload,
+    UpstreamStatus,
+    UpstreamTimeout,
+)
+from hotdata.freshness.entries import Stored
+from hotdata.freshness.transport import Answer, Transport
+from hotdata.headers import check_headers, parse_retry_after
+from hotdata.models import ApiCall, Source
+from hotdata.text import holds_secret, storable
+
+SUCCESS = range(200, 300)
+NOT_MODIFIED = 304
+MAX_VALIDATOR = 200  # characters of an ETag or Last-Modified
+MAX_DEPTH = 100
+MAX_NODES = 200_000  # values, and keys of objects count with theirs
+# A definite "there is no such thing", or "not like this": asking again can't help.
+PERMANENT = frozenset({400, 401, 403, 404, 405, 406, 410, 414, 422, 451})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What came of one call: for each key asked for, its value or why there is none."""
+
+    keys: tuple[str, ...]
+    started_at: datetime
+    values: Mapping[str, Any | UpstreamError] = field(default_factory=dict)
+    not_modified: bool = False
+    etag: str = ""
+    last_modified: str = ""
+    call: ApiCall | None
+    """None when no time was left for one."""
+
+
+class Upstream:
+    """One source's upstream, as this process uses it."""
+
+    def __init__(self, source: Source) -> None:
+        self.name = source.name
+        self._fetcher = registry.fetchers.get(source.fetcher) if source.fetcher else None
+        self._endpoint = None if source.fetcher else source.build_endpoint()
+        self._batch_size = source.batch_size
+        self.definition = hashlib.sha256(repr(self._endpoint).encode()).hexdigest()[:16]
+        self._transport = Transport(
+            concurrency=source.concurrency,
+            allow_private=conf().allow_private,
+            max_bytes=conf().upstream_max_bytes,
+        )
+        self._pool = ThreadPoolExecutor(source.concurrency, thread_name_prefix=f"hotdata-{source.name}")
+
+    def batches(self, keys: Sequence[str]) -> list[Request]:
+        """The calls that are needed for `keys`. Raises UpstreamForbidden when a secret is not set."""
+        if self._endpoint is not None:
+            return self._endpoint.batches(keys)
+        chunks = [keys[at : at + self._batch_size] for at in range(0, len(keys), self._batch_size)]
+        return [Request(keys=tuple(chunk), url="", headers={}, public_url="") for chunk in chunks]
+
+    def submit(
+        self, request: Request, known: Stored | None, timeout: Callable[[], timedelta]
+    ) -> Future[Reply]:
+        """`ask` in one of the source's threads, as part of the current run; `timeout` is asked when its turn comes."""
+        return self._pool.submit(contextvars.copy_context().run, self._ask_in_turn, request, known, timeout)
+
+    def _ask_in_turn(self, request: Request, known: Stored | None, timeout: Callable[[], timedelta]) -> Reply:
+        left = timeout()
+        if left <= timedelta(0):
+            error = UpstreamTimeout("No time was left to ask for it.")
+            values = dict.fromkeys(request.keys, error)
+            return Reply(keys=request.keys, started_at=datetime.now(UTC), values=values, call=None)
+        try:
+            return self.ask(request, known, left)
+        finally:
+            close_old_connections()  # a fetcher may have used the database
+
+    def ask(self, request: Request, known: Stored | None, timeout: timedelta) -> Reply:
+        """Make one call. `known` is what this definition brought for its only key, and may be "not modified"."""
+        started_at, begun = datetime.now(UTC), time.perf_counter()
+        call = ApiCall(
+            source=self.name, keys=",".join(request.keys), url=request.public_url, started_at=started_at
+        )
+        facts: dict[str, Any] = {}
+        try:
+            facts = (
+                self._fetch(request.keys)
+                if self._endpoint is None
+                else self._get(request, known, timeout, call)
+            )
+        except UpstreamError as error:
+            facts = {"values": dict.fromkeys(request.keys, error)}
+        call.duration = timedelta(seconds=time.perf_counter() - begun)
+        _conclude(call, request.keys, facts)
+        return Reply(keys=request.keys, started_at=started_at, call=call, **facts)
+
+    def _get(
+        self, request: Request, known: Stored | None, timeout: timedelta, call: ApiCall
+    ) -> dict[str, Any]:
+        assert self._endpoint is not None
+        answer = self._transport.get(
+            request.url, headers=_conditional(request.headers, known), timeout=timeout
+        )
+        call.status, call.size = answer.status, len(answer.body)
+        if answer.status == NOT_MODIFIED and known is not None:
+            return {"not_modified": True, "etag": known.etag, "last_modified": known.last_modified}
+        if answer.status not in SUCCESS:
+            raise _status_error(answer)
+        values = self._endpoint.read(request, answer.body)
+        return {
+            "values": {key: _servable(value) for key, value in values.items()},
+            "etag": _validator(answer, "ETag"),
+            "last_modified": _validator(answer, "Last-Modified"),
+        }
+
+    def _fetch(self, keys: tuple[str, ...]) -> dict[str, Any]:
+        """Ask the registered fetcher, which is the application's own code and may raise anything."""
+        assert self._fetcher is not None
+        try:
+            found = self._fetcher.function(list(keys))
+            return {"values": {key: _plain(found.get(key)) for key in keys}}
+        except (RunCancelled, RunTimedOut, CacheUnavailable, UpstreamError):
+            raise  # the end of the whole refresh, or said by the fetcher in our own words
+        except Exception as error:
+            raise UpstreamError(
+                f"The fetcher {self._fetcher.name} raised {type(error).__name__}: {error}"
+            ) from error
+
+
+def _plain(value: Any) -> Any | UpstreamError:
+    """A fetcher's value as JSON data, or the error that it counts as."""
+    if value is None:
+        return UpstreamPayload("The fetcher returned nothing for this key.")
+    if isinstance(value, UpstreamError):
+        return value
+    if isinstance(value, Exception):
+        return UpstreamError(f"{type(value).__name__}: {value}")
+    try:
+        return _servable(msgspec.json.decode(msgspec.json.encode(value)))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        return UpstreamPayload(f"The fetcher returned something that is not JSON: {error}")
+
+
+def _servable(value: Any) -> Any | UpstreamError:
+    """`value`, or the error that it counts as when it can't be stored or must not be served.
+
+    A short JMESPath can refer to one part of an answer a million times over, which costs nothing until it is
+    written out: so what is written out is counted first.
+    """
+    if isinstance(value, UpstreamError):
+        return value
+    level, nodes = [value], 0
+    for _ in range(MAX_DEPTH + 1):
+        nodes += len(level)
+        if nodes > MAX_NODES:
+            return UpstreamPayload(f"The value has more than {MAX_NODES:,} parts.")
+        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
+            return UpstreamPayload("The value holds a number that is none (NaN or infinite).")
+        containers = [item for item in level if isinstance(item, list | dict)]
+        if not containers:
+            return _encodable(value)
+        level = list(itertools.islice(itertools.chain.from_iterable(map(_parts, containers)), MAX_NODES + 1))
+    return UpstreamPayload(f"The value is nested more than {MAX_DEPTH} levels deep.")
+
+
+def _parts(container: list[Any] | dict[str, Any]) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _encodable(value: Any) -> Any | UpstreamError:
+    try:
+        text = msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError) as error:
+        return UpstreamPayload(f"The value is not JSON ({type(error).__name__}).")
+    if holds_secret(text):
+        # An upstream that repeats what it was sent would have it served to everybody.
+        return UpstreamPayload("The value repeats a secret that is sent to upstreams.")
+    return value
+
+
+def _validator(answer: Answer, name: str) -> str:
+    """The header `name` of an answer, for the next question to be asked on condition; empty if it can't be sent."""
+    value = answer.headers.get(name, "")
+    try:
+        check_headers({name: value})
+    except BadSource:
+        return ""
+    return value if len(value) <= MAX_VALIDATOR else ""
+
+
+def _conditional(headers: Mapping[str, str], known: Stored | None) -> dict[str, str]:
+    conditions = {}
+    if known is not None and known.etag:
+        conditions["If-None-Match"] = known.etag
+    if known is not None and known.last_modified:
+        conditions["If-Modified-Since"] = known.last_modified
+    return {**headers, **conditions}
+
+
+def _status_error(answer: Answer) -> UpstreamStatus:
+    error = UpstreamStatus(
+        f"The upstream answered {answer.status}.",
+        status=answer.status,
+        retry_after=parse_retry_after(answer.headers.get("Retry-After"), now=datetime.now(UTC)),
+    )
+    error.permanent = answer.status in PERMANENT
+    return error
+
+
+def _conclude(call: ApiCall, keys: tuple[str, ...], facts: dict[str, Any]) -> None:
+    """Write into `call` how it ended. It failed when no key got a value."""
+    values = facts.get("values", {})
+    errors = [value for value in values.values() if isinstance(value, UpstreamError)]
+    if facts.get("not_modified"):
+        call.outcome = ApiCall.Outcome.NOT_MODIFIED
+    elif len(errors) < len(keys):
+        call.outcome = ApiCall.Outcome.OK
+    else:
+        call.outcome = ApiCall.Outcome.FAILED
+    if errors:
+        call.error = reason(errors[0])
+
+
+def reason(error: UpstreamError) -> str:
+    """`error` in words that any database takes: those of a fetcher may be anything."""
+    return storable(f"{type(error).__name__}: {error}")
+
+
+# One upstream per source
+
+
+_upstreams: dict[str, tuple[object, Upstream]] = {}
+_lock = threading.Lock()
+
+
+def upstream_of(source: Source) -> Upstream:
+    """This process's upstream for `source`; a new one when the definition has changed. Raises BadSource."""
+    definition = (source.fetcher, source.concurrency, source.batch_size, conf())
+    key = (*definition, None if source.fetcher else repr(source.build_endpoint()))
+    with _lock:
+        there = _upstreams.get(source.name)
+        if there is not None and there[0] == key:
+            return there[1]
+        made = Upstream(source)
+        _upstreams[source.name] = (key, made)
+    # The former one is not closed: another thread may be about to ask it. Its threads and connections end when
+    # nobody refers to it any more.
+    return made

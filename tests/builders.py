@@ -1,0 +1,126 @@
+"""Rows as tests want them: complete and valid, with what matters to the test given by name."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from hotdata import registry
+from hotdata.freshness import entries
+from hotdata.freshness.entries import Stored
+from hotdata.models import ApiCall, Job, Key, Run, Source
+from hotdata.models.runs import FINISHED, Cause, State
+
+NODE = "node-of-the-test"
+
+_numbers = itertools.count(1)
+
+
+def make_job(**fields: Any) -> Job:
+    """A saved job that is due each five minutes and does nothing, unless told otherwise."""
+    job = Job(**({"name": f"job-{next(_numbers)}", "task": "refresh_due", "cron": "*/5 * * * *"} | fields))
+    job.save()
+    return job
+
+
+def make_run(job: Job, **fields: Any) -> Run:
+    """A saved run of `job`: queued for `NODE` by hand, unless told otherwise. What must have an end has one."""
+    now = timezone.now()
+    values: dict[str, Any] = {
+        "job": job,
+        "task": job.task,
+        "params": job.params,
+        "cause": Cause.MANUAL,
+        "state": State.QUEUED,
+        "node": NODE,
+        "created_at": now,
+        "ready_at": now,
+    }
+    values |= fields
+    if values["state"] == State.RUNNING:
+        values = {"started_at": now, "attempt": 1} | values
+    if values["state"] in FINISHED:
+        values.setdefault("finished_at", now)
+    return Run.objects.create(**values)
+
+
+def make_source(*, pinned: tuple[str, ...] = (), **fields: Any) -> Source:
+    """A saved source of HTTP JSON with the keys `pinned`."""
+    values = {
+        "name": f"source-{next(_numbers)}",
+        "base_url": "https://upstream.example",
+        "path": "/stocks/{key}",
+        "soft_ttl": timedelta(minutes=5),
+        "hard_ttl": timedelta(days=1),
+    }
+    source = Source(**(values | fields))
+    source.save()
+    Key.objects.bulk_create([Key(source=source, key=key) for key in pinned])
+    return source
+
+
+def make_call(source: str = "stock", **fields: Any) -> ApiCall:
+    """A saved call of an upstream that went well, just now, unless told otherwise."""
+    values = {
+        "keys": "AAPL",
+        "url": "https://upstream.example/stocks/AAPL",
+        "outcome": ApiCall.Outcome.OK,
+        "status": 200,
+        "started_at": timezone.now(),
+        "duration": timedelta(milliseconds=20),
+    }
+    return ApiCall.objects.create(source=source, **(values | fields))
+
+
+@contextmanager
+def registered(function: Callable[..., Any]) -> Iterator[str]:
+    """Inside the block `function` is a task; gives its name."""
+    name = f"{function.__name__.strip('<>_').lower()}_{next(_numbers)}"
+    registry.task(name=name)(function)
+    try:
+        yield name
+    finally:
+        registry.tasks.remove(name)
+
+
+def make_stored(
+    source: str = "stock",
+    key: str = "AAPL",
+    value: Any = 1,
+    *,
+    age: float = 0,
+    soft_ttl: float = 60,
+    hard_ttl: float = 3600,
+    **fields: Any,
+) -> Stored:
+    """What is stored for a key that was asked for `age` seconds ago; nothing is written."""
+    fetched_at = time.time() - age
+    values: dict[str, Any] = {
+        "source": source,
+        "key": key,
+        "value": value,
+        "fetched_at": fetched_at,
+        "soft_expiry": fetched_at + soft_ttl,
+        "hard_expiry": fetched_at + hard_ttl,
+        "changed_at": fetched_at,
+    }
+    return Stored(**(values | fields))
+
+
+def store(*args: Any, **fields: Any) -> Stored:
+    """`make_stored`, and write it to Redis."""
+    stored = make_stored(*args, **fields)
+    assert entries.write([stored]) == [True]
+    return stored
+
+
+def caches_at(url: str) -> dict[str, Any]:
+    """The site's caches, in the Redis at `url`."""
+    return {alias: {**cache, "LOCATION": url} for alias, cache in settings.CACHES.items()}
