@@ -1,0 +1,90 @@
+"""A process's row among the nodes: made when it begins to work on runs, kept warm, removed when it leaves.
+
+The heartbeat comes from a thread of its own, so that a long statement elsewhere doesn't make the node look
+dead. When the process dies the row stays, grows old, and tells the leader whose runs to settle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Self
+
+from django.db import Error as AnyDatabaseError
+from django.db import close_old_connections, connections
+from django.db.models.functions import Now
+
+from hotdata.models import Node
+from hotdata.version import VERSION
+
+logger = logging.getLogger(__name__)
+
+BEATS_PER_TIMEOUT = 3
+RETRY = 1.0  # seconds until the next try of a heartbeat that failed, at most
+
+
+class Presence:
+    """Announces this process as a node for as long as the ``with`` block lasts."""
+
+    def __init__(self, *, timeout: timedelta, running: Callable[[], int] = lambda: 0) -> None:
+        host = socket.gethostname()
+        self.name = f"{host[:60]}:{os.getpid()}:{secrets.token_hex(2)}"
+        self.leading = False
+        self._host = host
+        self._running = running
+        self._interval = timeout.total_seconds() / BEATS_PER_TIMEOUT
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="hotdata-heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        Node.objects.create(name=self.name, host=self._host, pid=os.getpid(), version=VERSION)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._left.set()
+        self._thread.join()
+        # When the database is away now, the row grows old like that of a node that died.
+        with contextlib.suppress(AnyDatabaseError):
+            Node.objects.filter(name=self.name).delete()
+
+    def lead(self, leading: bool) -> None:
+        """Show whether this node leads; written at once."""
+        self.leading = leading
+        Node.objects.filter(name=self.name).update(leading=leading)
+
+    def _beat(self) -> None:
+        failures, pause = 0, self._interval
+        while not self._left.wait(pause):
+            try:
+                self.beat()
+            except AnyDatabaseError as error:
+                failures += 1
+                if failures == 1:
+                    logger.warning("node.heartbeat_failed node=%s error=%s", self.name, error)
+                # After an outage a new leader waits a little more than one interval for the living to be heard.
+                pause = min(RETRY, self._interval)
+                close_old_connections()
+            else:
+                if failures:
+                    logger.warning("node.heartbeat_back node=%s failures=%s", self.name, failures)
+                failures, pause = 0, self._interval
+        connections.close_all()
+
+    def beat(self) -> None:
+        """Say that this node is alive. Makes its row again if somebody tidied it away."""
+        shown = {"heartbeat_at": Now(), "leading": self.leading, "running": self._running()}
+        if not Node.objects.filter(name=self.name).update(**shown):
+            Node.objects.create(
+                name=self.name,
+                host=self._host,
+                pid=os.getpid(),
+                version=VERSION,
+                leading=self.leading,
+            )

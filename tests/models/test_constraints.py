@@ -1,0 +1,181 @@
+"""What the database itself refuses, whoever writes: each constraint is broken behind the models' back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, models, transaction
+
+from hotdata.models import ApiCall, ChangeCounter, Job, Key, Lease, Node, Provided, Run, Source
+from hotdata.models.runs import ACTIVE, FINISHED, Cause, State
+from tests.builders import make_job, make_run, make_source
+
+pytestmark = pytest.mark.django_db
+
+NOW = datetime(2026, 11, 23, 14, 50, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+BROKEN_JOBS: list[tuple[str, dict[str, Any]]] = [
+    ("job_trigger_", {"trigger": "moon"}),  # both checks of the trigger refuse it
+    ("job_trigger_complete", {"cron": ""}),
+    ("job_trigger_complete", {"trigger": "interval"}),
+    ("job_trigger_complete", {"trigger": "interval", "interval": timedelta(0)}),
+    ("job_trigger_complete", {"trigger": "interval", "interval": -SECOND}),
+    ("job_trigger_complete", {"trigger": "date"}),
+    ("job_overlap_known", {"overlap": "maybe"}),
+    ("job_isolation_known", {"isolation": "island"}),
+    ("job_max_instances_positive", {"max_instances": 0}),
+    ("job_jitter_not_negative", {"jitter": -SECOND}),
+    ("job_ends_after_start", {"starts_at": NOW, "ends_at": NOW - SECOND}),
+    ("job_retry_delays_in_order", {"retry_delay": -SECOND}),
+    ("job_retry_delays_in_order", {"retry_delay": 2 * SECOND, "retry_delay_max": SECOND}),
+]
+
+BROKEN_RUNS: list[tuple[str, dict[str, Any]]] = [
+    ("run_", {"state": "lost", "finished_at": None}),  # so does any check that lists states
+    ("run_cause_known", {"cause": "weather"}),
+    ("run_scheduled_has_due_time", {"cause": Cause.SCHEDULE}),
+    ("run_scheduled_has_due_time", {"scheduled_for": NOW}),
+    *[("run_finished_has_end", {"state": state}) for state in FINISHED],
+    *[("run_finished_has_end", {"state": state, "started_at": NOW, "finished_at": NOW}) for state in ACTIVE],
+    ("run_running_has_start", {"state": State.RUNNING}),
+    ("run_held_waits", {"held": True, "node": "a-node"}),
+    ("run_held_waits", {"held": True, "node": "", "state": State.RUNNING, "started_at": NOW}),
+]
+
+BROKEN_SOURCES: list[tuple[str, dict[str, Any]]] = [
+    ("source_ttls_in_order", {"soft_ttl": timedelta(0)}),
+    ("source_ttls_in_order", {"soft_ttl": 2 * SECOND, "hard_ttl": SECOND}),
+    ("source_timeout_positive", {"timeout": timedelta(0)}),
+    ("source_sizes_positive", {"concurrency": 0}),
+    ("source_sizes_positive", {"batch_size": 0}),
+    ("source_failed_share_is_share", {"max_failed_share": -0.1}),
+    ("source_failed_share_is_share", {"max_failed_share": 1.1}),
+]
+
+# Rows of the other models that break a constraint, each where a row like `there()` stands already.
+CALL = {"source": "s", "keys": "K", "url": "https://a.example/", "started_at": NOW, "duration": SECOND}
+BROKEN_ROWS: list[tuple[str, models.Model]] = [
+    ("call_outcome_known", ApiCall(outcome="perhaps", **CALL)),
+    ("changecounter_single_row", ChangeCounter(id=2)),
+    ("lease_single_row", Lease(id=2)),
+    ("provided_once", Provided(kind="job", name="a")),
+]
+
+
+def refused() -> Any:
+    """Expect the database to refuse what happens inside, and keep the test's own transaction usable."""
+    return pytest.raises(IntegrityError)
+
+
+@pytest.mark.parametrize(("constraint", "fields"), BROKEN_JOBS)
+def test_a_job_that_makes_no_sense_is_refused(constraint: str, fields: dict[str, Any]) -> None:
+    job = make_job()
+    with refused() as error, transaction.atomic():
+        Job.objects.filter(pk=job.pk).update(**fields)
+    assert constraint in str(error.value)
+
+
+@pytest.mark.parametrize(("constraint", "fields"), BROKEN_JOBS)
+def test_a_new_job_that_makes_no_sense_is_refused(constraint: str, fields: dict[str, Any]) -> None:
+    with refused() as error, transaction.atomic():
+        Job.objects.bulk_create([Job(**({"name": "j", "task": "t", "cron": "* * * * *"} | fields))])
+    assert constraint in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"starts_at": NOW, "ends_at": NOW},
+        {"starts_at": NOW},
+        {"ends_at": NOW},
+        {"retry_delay": timedelta(0), "retry_delay_max": timedelta(0)},
+        {"trigger": "interval", "interval": SECOND, "cron": ""},
+        {"trigger": "date", "run_at": NOW, "cron": ""},
+    ],
+)
+def test_a_job_at_the_edge_of_sense_is_accepted(fields: dict[str, Any]) -> None:
+    job = make_job()
+    assert Job.objects.filter(pk=job.pk).update(**fields) == 1
+
+
+@pytest.mark.parametrize(("constraint", "fields"), BROKEN_RUNS)
+def test_a_run_that_makes_no_sense_is_refused(constraint: str, fields: dict[str, Any]) -> None:
+    run = make_run(make_job())
+    with refused() as error, transaction.atomic():
+        Run.objects.filter(pk=run.pk).update(**fields)
+    assert constraint in str(error.value)
+
+
+def test_a_due_time_has_one_account() -> None:
+    job, other = make_job(), make_job()
+    scheduled = {"cause": Cause.SCHEDULE, "scheduled_for": NOW}
+    make_run(job, **scheduled)
+    make_run(other, **scheduled)
+    make_run(job, cause=Cause.SCHEDULE, scheduled_for=NOW + SECOND)
+    with refused(), transaction.atomic():
+        make_run(job, state=State.MISSED, **scheduled)
+    assert Run.objects.count() == 3
+
+
+def test_runs_that_no_due_time_caused_may_be_many() -> None:
+    job = make_job()
+    for _ in range(3):
+        make_run(job)
+    assert Run.objects.of_job(job.name).count() == 3
+
+
+@pytest.mark.parametrize(("constraint", "fields"), BROKEN_SOURCES)
+def test_a_source_that_makes_no_sense_is_refused(constraint: str, fields: dict[str, Any]) -> None:
+    source = make_source()
+    with refused() as error, transaction.atomic():
+        Source.objects.filter(pk=source.pk).update(**fields)
+    assert constraint in str(error.value)
+
+
+@pytest.mark.parametrize(("constraint", "row"), BROKEN_ROWS)
+def test_a_row_of_another_model_that_makes_no_sense_is_refused(constraint: str, row: models.Model) -> None:
+    Provided.objects.create(kind="job", name="a")
+    with refused(), transaction.atomic():
+        type(row)._default_manager.bulk_create([row])
+
+
+def test_a_key_is_pinned_once_per_source_and_never_empty() -> None:
+    source = make_source(pinned=("AAPL",))
+    make_source(pinned=("AAPL",))
+    for key in ("AAPL", ""):
+        with refused(), transaction.atomic():
+            Key.objects.bulk_create([Key(source=source, key=key)])
+
+
+@pytest.mark.parametrize("model", [Job, Source, Node])
+def test_a_name_is_taken_once(model: type[models.Model]) -> None:
+    rows: dict[Any, dict[str, Any]] = {
+        Job: {"task": "t", "cron": "* * * * *"},
+        Source: {},
+        Node: {"host": "h", "pid": 1, "version": "0"},
+    }
+    model._default_manager.bulk_create([model(name="taken", **rows[model])])
+    with refused(), transaction.atomic():
+        model._default_manager.bulk_create([model(name="taken", **rows[model])])
+
+
+def test_every_check_of_every_model_is_broken_here() -> None:
+    declared = {
+        constraint.name
+        for model in apps.get_app_config("hotdata").get_models()
+        for constraint in model._meta.constraints
+    }
+    broken = {name for name, _ in [*BROKEN_JOBS, *BROKEN_RUNS, *BROKEN_SOURCES, *BROKEN_ROWS]}
+    assert declared - broken == {
+        # Values that nothing else knows either, above.
+        "job_trigger_known",
+        "run_state_known",
+        # In tests of their own.
+        "run_one_account_per_due_time",
+        "key_pinned_once",
+        "key_not_empty",
+    }
