@@ -1,0 +1,15 @@
+"""Where the JSON endpoints are. Include this before the admin's URLs: two of the paths lie below /admin/."""
+
+from django.urls import path, re_path
+
+from hotdata.api import answers, hot, jobs
+
+app_name = "hotdata"
+
+urlpatterns = [
+    path("api/hot/<slug:source>", hot.many, name="hot-many"),
+    path("api/hot/<slug:source>/<path:key>", hot.one, name="hot-one"),
+    re_path(r"^api/hot(?:/|\Z)", answers.not_found),
+    path("admin/scheduled-jobs", jobs.scheduled, name="scheduled-jobs"),
+    path("admin/jobs/<str:job_id>/trigger", jobs.trigger, name="trigger-job"),
+]

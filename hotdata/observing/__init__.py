@@ -1,0 +1,1 @@
+"""Looks at the records: is everything well, and what may be deleted."""

@@ -1,0 +1,95 @@
+"""The built-in tasks: thin, over the parts that do the work. They join runs with what runs are about."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.utils import timezone
+
+import hotdata
+from hotdata.conf import conf
+from hotdata.exceptions import BadParams, CacheUnavailable, RunCancelled, RunTimedOut, UnknownSource
+from hotdata.freshness import planner, refresh
+from hotdata.models import Source
+from hotdata.observing import health, retention
+
+logger = logging.getLogger(__name__)
+
+
+@hotdata.task
+def refresh_source(source: str, keys: list[str] | None = None) -> dict[str, Any]:
+    """Refresh a source's hot set, or the given keys of it."""
+    row = _source(source)
+    return _refresh(row, planner.hot_set(row) if keys is None else keys)
+
+
+@hotdata.task
+def refresh_due() -> dict[str, Any]:
+    """Refresh what is due in any source's hot set and has not been refreshed by another job."""
+    results: dict[str, Any] = {}
+    failures: list[Exception] = []
+    for source in Source.objects.enabled().prefetch_related("pinned"):
+        due = planner.due_keys(source, timezone.now())
+        if not due:
+            continue
+        try:
+            results[source.name] = _refresh(source, due)
+        except refresh.RefreshFailed as error:
+            failures.append(error)
+            results[source.name] = asdict(error.result)
+        except (RunCancelled, RunTimedOut, CacheUnavailable):
+            raise
+        except Exception as error:
+            logger.exception("source.not_refreshed source=%s", source.name)
+            failures.append(error)
+            results[source.name] = {"error": f"{type(error).__name__}: {error}"}
+    if failures and len(failures) == len(results):
+        raise failures[0]
+    return results
+
+
+@hotdata.task
+def warm_up(source: str = "forecast", cities_of: str = "weather", days_ahead: int = 1) -> dict[str, Any]:
+    """Fetch the forecast of every known city for a coming day, by default tomorrow."""
+    today = timezone.now().astimezone(ZoneInfo(hotdata.current_run().time_zone)).date()
+    day = today + timedelta(days=days_ahead)
+    return _refresh(_source(source), [f"{city}:{day}" for city in planner.hot_set(_source(cities_of))])
+
+
+@hotdata.task
+def cleanup_logs(days: int | None = None) -> dict[str, int]:
+    """Delete runs and API calls that are older than some days, by default those of the setting."""
+    try:
+        age = retention.age_of(conf().retention_days if days is None else days)
+    except ValueError as error:
+        raise BadParams(str(error), param="days") from error
+    return asdict(retention.clean_up(age, progress=hotdata.current_run().progress))
+
+
+@hotdata.task
+def health_check() -> dict[str, Any]:
+    """Check database, Redis, scheduler and sources; keep only what changed and the latest runs."""
+    run = hotdata.current_run()
+    run.notable = True  # until it is known to be as before: a check that can't be made is a change, too
+    report = health.check()
+    run.notable = report.state != health.last_state(run.job, before=run.id)
+    retention.thin_out(run.job)
+    return report.to_json()
+
+
+def _source(name: str) -> Source:
+    source = Source.objects.enabled().prefetch_related("pinned").filter(name=name).first()
+    if source is None:
+        raise UnknownSource(f"There is no enabled source {name!r}.", source=name)
+    return source
+
+
+def _refresh(source: Source, keys: list[str]) -> dict[str, Any]:
+    run = hotdata.current_run()
+    return asdict(
+        refresh.refresh(source, keys, progress=run.progress, time_left=run.time_left, run_id=run.id)
+    )

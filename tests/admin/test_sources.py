@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from hotdata import registry
+from hotdata.models import ChangeCounter, Key, Source
+from tests.admin.conftest import Staff
+from tests.builders import make_source
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/hotdata/source/"
+ADD = f"{LIST}add/"
+
+
+def page_of(source: Source) -> str:
+    return f"{LIST}{source.pk}/change/"
+
+
+def form(*keys: str, **fields: Any) -> dict[str, Any]:
+    """What a browser sends for a source that is right, unless told otherwise, with new pinned `keys`."""
+    return (
+        {
+            "name": "stock",
+            "title": "",
+            "enabled": "on",
+            "base_url": "https://upstream.example/v1",
+            "path": "/quote/{key}",
+            "query": "{}",
+            "headers": "{}",
+            "value": "",
+            "secret_query": "{}",
+            "secret_headers": "{}",
+            "batch_size": "1",
+            "batch_path": "",
+            "batch_query": "{}",
+            "batch_items": "",
+            "batch_key": "",
+            "soft_ttl": "300",
+            "hard_ttl": "3600",
+            "timeout": "10",
+            "concurrency": "8",
+            "max_failed_share": "0.5",
+            "fetcher": "",
+            "pinned-TOTAL_FORMS": str(len(keys)),
+            "pinned-INITIAL_FORMS": "0",
+        }
+        | {f"pinned-{number}-key": key for number, key in enumerate(keys)}
+        | fields
+    )
+
+
+def errors(answer: Any) -> dict[str, list[str]]:
+    assert answer.status_code == 200
+    return dict(answer.context["adminform"].form.errors)
+
+
+BAD_INPUTS = [
+    ("name", {"name": ""}),
+    ("name", {"name": "a/b"}),
+    ("base_url", {"base_url": ""}),
+    ("base_url", {"base_url": "file:///etc/passwd"}),
+    ("base_url", {"base_url": "http://upstream.example"}),
+    ("base_url", {"base_url": "http://127.0.0.1:8000"}),
+    ("base_url", {"base_url": "https://2130706433"}),
+    ("base_url", {"base_url": "https://[::1]"}),
+    ("base_url", {"base_url": "https://169.254.169.254/latest"}),
+    ("base_url", {"base_url": "https://localhost"}),
+    ("base_url", {"base_url": "https://redis.internal"}),
+    ("base_url", {"base_url": "https://user:password@upstream.example"}),
+    ("base_url", {"base_url": "https://upstream.example/?token=1"}),
+    ("path", {"path": ""}),
+    ("path", {"path": "quote/{key}"}),
+    ("path", {"path": "/quote"}),
+    ("path", {"path": "/%2e%2E/{key}"}),
+    ("path", {"path": "/quote\t/{key}"}),
+    ("query", {"query": "["}),
+    ("query", {"query": '["a"]'}),
+    ("query", {"query": '{"a": 1}'}),
+    ("query", {"query": '{"a": "x{key}"}'}),
+    ("headers", {"headers": "nothing"}),
+    ("headers", {"headers": '{"Host": "inside"}'}),
+    ("headers", {"headers": '{"bad name": "x"}'}),
+    ("headers", {"headers": '{"X-Test": "a\\r\\nX-Injected: 1"}'}),
+    ("headers", {"headers": '{"X-Test": "中文"}'}),
+    ("headers", {"headers": '{"X-Test": null}'}),
+    ("secret_headers", {"secret_headers": '{"X-API-Key": "SECRET_KEY"}'}),
+    ("secret_headers", {"secret_headers": '{"X-API-Key": "DATABASE_URL"}'}),
+    ("secret_headers", {"secret_headers": '{"X-API-Key": "hotdata_secret_x"}'}),
+    ("secret_headers", {"secret_headers": '{"X-API-Key": "HOTDATA_SECRET_$(id)"}'}),
+    ("secret_headers", {"secret_headers": '{"Transfer-Encoding": "HOTDATA_SECRET_X"}'}),
+    ("secret_query", {"secret_query": '{"token": "AWS_SECRET_ACCESS_KEY"}'}),
+    ("value", {"value": "]["}),
+    ("batch_path", {"batch_size": "10", "batch_path": ""}),
+    ("batch_path", {"batch_size": "10", "batch_path": "/quotes"}),
+    ("batch_size", {"batch_size": "0"}),
+    ("batch_size", {"batch_size": "1001"}),
+    ("soft_ttl", {"soft_ttl": "0"}),
+    ("soft_ttl", {"soft_ttl": ""}),
+    ("hard_ttl", {"soft_ttl": "300", "hard_ttl": "299"}),
+    ("hard_ttl", {"hard_ttl": "long"}),
+    ("hard_ttl", {"hard_ttl": "999999999 00:00:00"}),
+    ("timeout", {"timeout": "0"}),
+    ("timeout", {"timeout": "-1"}),
+    ("concurrency", {"concurrency": "0"}),
+    ("concurrency", {"concurrency": "65"}),
+    ("max_failed_share", {"max_failed_share": "1.5"}),
+    ("max_failed_share", {"max_failed_share": "nan"}),
+    ("fetcher", {"fetcher": "os.system"}),
+]
+
+
+@pytest.mark.parametrize(("field", "fields"), BAD_INPUTS, ids=lambda value: str(value)[:60])
+def test_a_bad_input_is_shown_at_its_field_and_nothing_is_saved(
+    admin_client: Client, field: str, fields: dict[str, str]
+) -> None:
+    assert field in errors(admin_client.post(ADD, form("AAPL", **fields)))
+    assert not Source.objects.exists()
+    assert not Key.objects.exists()
+
+
+@pytest.mark.parametrize("key", [".", "..", "a/b", "a\\b", "x" * 129, "a\u200bb"])
+def test_a_bad_key_is_shown_at_its_field_and_nothing_is_saved(admin_client: Client, key: str) -> None:
+    answer = admin_client.post(ADD, form("AAPL", key))
+    assert answer.status_code == 200
+    (keys,) = answer.context["inline_admin_formsets"]
+    assert [list(found) for found in keys.formset.errors] == [[], ["key"]]
+    assert not Source.objects.exists()
+
+
+def test_a_key_is_pinned_once(admin_client: Client) -> None:
+    assert admin_client.post(ADD, form("AAPL", "AAPL")).status_code == 200
+    assert not Key.objects.exists()
+
+
+def test_both_spellings_of_a_key_are_one(admin_client: Client) -> None:
+    source = make_source(name="stock", pinned=("caf\u00e9",))
+    there = {"pinned-INITIAL_FORMS": "1", "pinned-0-id": source.pinned.get().pk}
+    answer = admin_client.post(page_of(source), form("caf\u00e9", "cafe\u0301", **there))
+    assert answer.status_code == 200
+    assert Key.objects.get().key == "caf\u00e9"
+
+
+def test_a_good_source_is_saved_with_its_keys(admin_client: Client) -> None:
+    before = ChangeCounter.current()
+    fields = {
+        "query": '{"lang": "zh"}',
+        "headers": '{"Accept-Language": "zh"}',
+        "secret_headers": '{"X-API-Key": "HOTDATA_SECRET_STOCKS"}',
+    }
+    assert admin_client.post(ADD, form("AAPL", "北京", **fields)).status_code == 302
+    source = Source.objects.get()
+    assert source.pinned_keys() == ["AAPL", "北京"]
+    assert source.secret_headers == {"X-API-Key": "HOTDATA_SECRET_STOCKS"}
+    assert ChangeCounter.current() > before
+
+
+@pytest.mark.parametrize("fetcher", ["", "fetcher_of_the_form"])
+def test_objects_that_are_left_empty_are_empty_objects(admin_client: Client, fetcher: str) -> None:
+    registry.fetcher(name="fetcher_of_the_form")(lambda keys: {})
+    try:
+        empty = dict.fromkeys(["query", "headers", "secret_query", "secret_headers", "batch_query"], "")
+        answer = admin_client.post(ADD, form(fetcher=fetcher, **empty))
+    finally:
+        registry.fetchers.remove("fetcher_of_the_form")
+    assert answer.status_code == 302
+    assert (Source.objects.get().query, Source.objects.get().secret_headers) == ({}, {})
+
+
+def test_a_private_address_that_the_settings_allow_is_saved(admin_client: Client, settings: Any) -> None:
+    settings.HOTDATA_ALLOW_PRIVATE = ["127.0.0.1:8000"]
+    assert admin_client.post(ADD, form(base_url="http://127.0.0.1:8000")).status_code == 302
+
+
+def test_a_name_cannot_be_changed(admin_client: Client) -> None:
+    source = make_source(name="stock")
+    assert 'name="name"' not in admin_client.get(page_of(source)).content.decode()
+    assert admin_client.post(page_of(source), form(name="renamed")).status_code == 302
+    assert Source.objects.get().name == "stock"
+
+
+def test_seeing_a_source_is_not_changing_it(staff: Staff) -> None:
+    source = make_source(name="stock")
+    client = staff("view_source")
+    assert client.get(page_of(source)).status_code == 200
+    assert client.post(page_of(source), form(title="New")).status_code == 403
+
+
+def test_an_error_does_not_repeat_the_value_of_a_header(admin_client: Client) -> None:
+    shown = errors(admin_client.post(ADD, form(headers='{"X-API-Key": "5ec2e7\\n"}')))
+    assert "5ec2e7" not in str(shown)
+
+
+def test_the_list_costs_as_many_queries_for_many_sources_as_for_one(
+    admin_client: Client, django_assert_max_num_queries: Any
+) -> None:
+    for _ in range(20):
+        make_source(pinned=("A", "B", "C"))
+    with django_assert_max_num_queries(8):
+        answer = admin_client.get(LIST)
+    assert [source.key_count for source in answer.context["cl"].result_list] == [3] * 20

@@ -1,0 +1,230 @@
+"""Is everything well? Each part by itself: ok, degraded or down."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import InterfaceError, OperationalError
+from django.db.models.functions import Now
+from django.utils import timezone
+from redis import Redis
+
+from hotdata.models import ApiCall, Lease, Node, Run, Schedule
+from hotdata.models.runs import State
+from hotdata.observing import health
+from hotdata.observing.health import Health, Part, Report, check, last_state
+from tests.builders import make_call, make_job, make_run, make_source, store
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
+
+SECOND = timedelta(seconds=1)
+
+
+def make_node(name: str = "leader", *, silent_for: timedelta = 0 * SECOND, leading: bool = True) -> Node:
+    node = Node.objects.create(name=name, host="host", pid=1, version="1", leading=leading)
+    Node.objects.filter(pk=node.pk).update(heartbeat_at=Now() - silent_for)
+    return node
+
+
+def part(name: str) -> Part:
+    return check().parts[name]
+
+
+# The whole
+
+
+def test_with_all_parts_well_the_whole_is_ok() -> None:
+    make_node()
+    make_source(name="stock")
+    report = check()
+    assert report.state == Health.OK
+    assert list(report.parts) == ["database", "redis", "scheduler", "source:stock"]
+
+
+@pytest.mark.parametrize(
+    ("states", "whole"),
+    [
+        ([], Health.OK),
+        ([Health.OK, Health.OK], Health.OK),
+        ([Health.OK, Health.DEGRADED, Health.OK], Health.DEGRADED),
+        ([Health.DOWN, Health.DEGRADED, Health.OK], Health.DOWN),
+    ],
+)
+def test_the_whole_is_as_bad_as_its_worst_part(states: list[Health], whole: Health) -> None:
+    parts = {str(number): Part(state=state, detail="") for number, state in enumerate(states)}
+    assert Report(parts=parts).state == whole
+
+
+def test_a_report_as_json_says_it_all() -> None:
+    report = Report(parts={"redis": Part(state=Health.DOWN, detail="gone")})
+    assert report.to_json() == {"state": "down", "parts": {"redis": {"state": "down", "detail": "gone"}}}
+
+
+# Database and Redis
+
+
+def test_a_database_that_answers_is_ok() -> None:
+    assert part("database").state == Health.OK
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone away"), InterfaceError("connection closed")])
+def test_a_database_that_is_away_is_down_and_the_other_parts_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(health.connection, "cursor", fail)
+    report = check()
+    assert report.parts["database"] == Part(state=Health.DOWN, detail=f"{type(error).__name__}: {error}")
+    assert report.parts["redis"].state == Health.OK
+    assert report.parts["scheduler"].state == Health.DOWN
+
+
+@pytest.mark.usefixtures("redis_down")
+def test_a_redis_that_is_away_is_down_and_so_is_every_source() -> None:
+    make_node()
+    make_source(name="stock", pinned=("AAPL",))
+    report = check()
+    assert report.parts["redis"].state == Health.DOWN
+    assert report.parts["redis"].detail.startswith("CacheUnavailable: Redis can't be reached")
+    assert report.parts["source:stock"].state == Health.DOWN
+    assert report.parts["database"].state == report.parts["scheduler"].state == Health.OK
+
+
+# The scheduler
+
+
+def test_without_any_node_nobody_leads() -> None:
+    assert part("scheduler") == Part(
+        state=Health.DOWN, detail="No scheduler leads (last: none). Start runscheduler."
+    )
+
+
+def test_a_node_that_stands_by_is_no_leader() -> None:
+    make_node(leading=False)
+    assert part("scheduler").state == Health.DOWN
+
+
+def test_a_leader_that_is_silent_is_down_and_named() -> None:
+    make_node(silent_for=60 * SECOND)
+    Lease.acquire("leader", 4 * SECOND)
+    assert part("scheduler").detail == "No scheduler leads (last: leader). Start runscheduler."
+
+
+def test_a_leader_that_keeps_up_is_ok() -> None:
+    make_node()
+    make_job()
+    make_run(make_job())
+    assert part("scheduler") == Part(state=Health.OK, detail="leader leads.")
+
+
+def test_a_leader_that_does_not_fire_what_is_due_is_degraded() -> None:
+    make_node()
+    make_job()
+    Schedule.objects.update(next_run_time=timezone.now() - 60 * SECOND)
+    assert part("scheduler") == Part(state=Health.DEGRADED, detail="leader leads, but 60 s behind.")
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.RETRYING])
+def test_a_leader_that_lets_runs_wait_is_degraded(state: State) -> None:
+    make_node()
+    make_run(make_job(), state=state, ready_at=timezone.now() - 60 * SECOND)
+    assert part("scheduler").state == Health.DEGRADED
+
+
+def test_a_short_lag_is_tolerated_and_so_is_a_retry_whose_time_has_not_come() -> None:
+    make_node()
+    job = make_job()
+    make_run(job, state=State.QUEUED, ready_at=timezone.now() - 5 * SECOND)
+    make_run(job, state=State.RETRYING, ready_at=timezone.now() + 600 * SECOND)
+    assert part("scheduler").state == Health.OK
+
+
+def test_a_long_run_is_no_lag() -> None:
+    make_node()
+    make_run(make_job(), state=State.RUNNING, ready_at=timezone.now() - 3600 * SECOND)
+    assert part("scheduler").state == Health.OK
+
+
+# Sources
+
+
+def test_a_source_whose_hot_keys_are_stored_is_ok_and_says_when_it_was_reached() -> None:
+    make_source(name="stock", pinned=("AAPL", "MSFT"))
+    call = make_call("stock")
+    store("stock", "AAPL")
+    store("stock", "MSFT")
+    assert part("source:stock") == Part(
+        state=Health.OK, detail=f"2 hot keys; last success {call.started_at:%Y-%m-%d %H:%M:%S} UTC."
+    )
+
+
+def test_a_source_with_missing_keys_is_degraded() -> None:
+    make_source(name="stock", pinned=("AAPL", "MSFT", "北京"))
+    store("stock", "AAPL")
+    assert part("source:stock") == Part(
+        state=Health.DEGRADED, detail="2 of 3 hot keys are overdue; no success yet."
+    )
+
+
+@pytest.mark.parametrize(("age", "state"), [(61, Health.OK), (119, Health.OK), (121, Health.DEGRADED)])
+def test_a_key_is_overdue_at_twice_its_time(age: float, state: Health) -> None:
+    make_source(name="stock", pinned=("AAPL",), soft_ttl=60 * SECOND)
+    store("stock", "AAPL", age=age)
+    assert part("source:stock").state == state
+
+
+def test_a_failed_call_is_no_success_and_an_unchanged_answer_is_one() -> None:
+    make_source(name="stock")
+    good = make_call("stock", outcome=ApiCall.Outcome.NOT_MODIFIED, started_at=timezone.now() - 60 * SECOND)
+    make_call("stock", outcome=ApiCall.Outcome.FAILED)
+    make_call("news")
+    assert f"last success {good.started_at:%Y-%m-%d %H:%M:%S} UTC" in part("source:stock").detail
+
+
+def test_a_disabled_source_is_not_looked_at() -> None:
+    make_source(name="stock", pinned=("AAPL",), enabled=False)
+    assert "source:stock" not in check().parts
+
+
+def test_a_check_leaves_nothing_behind(redis: Redis) -> None:
+    make_source(name="stock", pinned=("AAPL",))
+    check()
+    assert redis.dbsize() == 0
+    assert not Run.objects.exists()
+
+
+# What was before
+
+
+def test_the_last_state_is_that_of_the_latest_check_that_came_to_one() -> None:
+    job = make_job()
+    for state, result in (
+        (State.SUCCEEDED, {"state": "ok"}),
+        (State.SUCCEEDED, {"state": "down"}),
+        (State.FAILED, None),
+    ):
+        make_run(job, state=state, result=result)
+    assert last_state(job.name, before=None) == "down"
+
+
+def test_the_last_state_is_that_before_the_given_run() -> None:
+    job = make_job()
+    make_run(job, state=State.SUCCEEDED, result={"state": "ok"})
+    this = make_run(job, state=State.SUCCEEDED, result={"state": "down"})
+    assert last_state(job.name, before=this.id) == "ok"
+
+
+@pytest.mark.parametrize("result", [None, [], "ok", {}])
+def test_a_result_that_is_no_report_tells_no_state(result: Any) -> None:
+    job = make_job()
+    make_run(job, state=State.SUCCEEDED, result=result)
+    assert last_state(job.name, before=None) is None
+
+
+def test_a_job_that_never_checked_has_no_last_state() -> None:
+    make_run(make_job(), state=State.SUCCEEDED, result={"state": "ok"})
+    assert last_state("another", before=None) is None

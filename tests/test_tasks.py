@@ -1,0 +1,301 @@
+"""The built-in tasks, performed as runs against the demo upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.utils import timezone
+from pytest_django import Settings
+
+import hotdata
+from hotdata import registry
+from hotdata.execution.outcome import Outcome
+from hotdata.execution.runner import execute, make_context, perform
+from hotdata.models import ApiCall, Job, Run, Source
+from hotdata.models.runs import State
+from hotdata.observing import health
+from hotdata.observing.health import Health, Part, Report
+from project.demo.upstream import DemoUpstream
+from tests.builders import NODE, caches_at, make_call, make_job, make_run, make_source, store
+from tests.freshness.conftest import close_upstreams
+from tests.freshness.hostile import closed_port
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
+
+CITIES = ("北京", "上海")
+
+
+@pytest.fixture
+def upstream(settings: Settings) -> Iterator[DemoUpstream]:
+    """The demo upstream, which sources may ask."""
+    with DemoUpstream() as upstream:
+        settings.HOTDATA_ALLOW_PRIVATE = [f"127.0.0.1:{upstream.port}"]
+        yield upstream
+        close_upstreams()
+
+
+def make_stocks(upstream: DemoUpstream, *pinned: str, **fields: Any) -> Source:
+    return make_source(**({"name": "stock", "base_url": upstream.url, "pinned": pinned} | fields))
+
+
+def performed(task: str, job: Job | None = None, **params: Any) -> Outcome:
+    """What performing a run of `task` comes to."""
+    run = make_run(job or make_job(task=task), task=task, params=params, state=State.RUNNING)
+    return perform(run, make_context(run))
+
+
+def asked(upstream: DemoUpstream) -> list[str]:
+    return sorted(request.key for request in upstream.requests)
+
+
+# refresh_source
+
+
+def test_refresh_source_fetches_the_hot_set_and_says_what_came_of_it(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL", "MSFT")
+    outcome = performed("refresh_source", source="stock")
+    assert outcome.state == State.SUCCEEDED
+    assert (outcome.result["asked"], outcome.result["refreshed"], outcome.result["calls"]) == (2, 2, 2)
+    assert (outcome.progress_done, outcome.progress_total) == (2, 2)
+    assert hotdata.get("stock", "AAPL").value["symbol"] == "AAPL"
+    assert set(ApiCall.objects.values_list("run_id", flat=True)) == {outcome.run.id}
+
+
+def test_refresh_source_fetches_the_keys_that_it_is_given_and_no_others(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL", "MSFT")
+    performed("refresh_source", source="stock", keys=["TSLA"])
+    assert asked(upstream) == ["TSLA"]
+
+
+def test_refresh_source_with_an_empty_list_of_keys_asks_for_nothing(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL")
+    outcome = performed("refresh_source", source="stock", keys=[])
+    assert (outcome.state, asked(upstream)) == (State.SUCCEEDED, [])
+
+
+@pytest.mark.parametrize("enabled", [False, None])
+def test_a_source_that_is_disabled_or_missing_fails_for_good(
+    upstream: DemoUpstream, enabled: bool | None
+) -> None:
+    if enabled is not None:
+        make_stocks(upstream, "AAPL", enabled=enabled)
+    outcome = performed("refresh_source", source="stock")
+    assert (outcome.state, outcome.permanent) == (State.FAILED, True)
+    assert outcome.error == "UnknownSource: There is no enabled source 'stock'."
+    assert asked(upstream) == []
+
+
+def test_a_refresh_that_fails_says_which_keys_did_and_how_long_to_stay_away(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL", "MSFT")
+    upstream.set_fault("/stocks", "429", retry_after=30)
+    outcome = performed("refresh_source", source="stock")
+    assert (outcome.state, outcome.permanent) == (State.FAILED, False)
+    assert outcome.error.startswith("RefreshFailed: 2 of 2 keys of stock failed: ")
+    assert set(outcome.result["failed"]) == {"AAPL", "MSFT"}
+    assert outcome.retry_after is not None
+    assert timedelta(seconds=25) < outcome.retry_after <= timedelta(seconds=30)
+
+
+def test_without_redis_the_upstream_is_not_asked(upstream: DemoUpstream, settings: Settings) -> None:
+    make_stocks(upstream, "AAPL")
+    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
+    outcome = performed("refresh_source", source="stock")
+    assert (outcome.state, asked(upstream)) == (State.FAILED, [])
+    assert outcome.error.startswith("CacheUnavailable: ")
+
+
+# refresh_due
+
+
+def test_refresh_due_refreshes_only_what_is_due_in_every_source(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL", "MSFT", "TSLA")
+    make_source(name="news", base_url=upstream.url, path="/news/{key}", pinned=("technology",))
+    store("stock", "AAPL", age=10, soft_ttl=60)
+    store("stock", "MSFT", age=70, soft_ttl=60)
+    outcome = performed("refresh_due")
+    assert outcome.state == State.SUCCEEDED
+    assert asked(upstream) == ["MSFT", "TSLA", "technology"]
+    assert {name: result["asked"] for name, result in outcome.result.items()} == {"news": 1, "stock": 2}
+
+
+def test_refresh_due_with_nothing_due_asks_nobody(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL")
+    performed("refresh_due")
+    upstream.clear()
+    outcome = performed("refresh_due")
+    assert (outcome.state, outcome.result, asked(upstream)) == (State.SUCCEEDED, {}, [])
+
+
+def test_refresh_due_leaves_disabled_sources_alone(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL", enabled=False)
+    performed("refresh_due")
+    assert asked(upstream) == []
+
+
+def test_one_source_that_fails_does_not_stop_the_others(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL", name="a-broken-one")
+    make_source(name="news", base_url=upstream.url, path="/news/{key}", pinned=("technology",))
+    upstream.set_fault("/stocks", "500")
+    outcome = performed("refresh_due")
+    assert outcome.state == State.SUCCEEDED
+    assert (outcome.result["a-broken-one"]["failures"], outcome.result["news"]["refreshed"]) == (1, 1)
+
+
+def test_when_all_sources_fail_the_run_fails(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL")
+    upstream.set_fault("/stocks", "500")
+    outcome = performed("refresh_due")
+    assert outcome.state == State.FAILED
+    assert outcome.error.startswith("RefreshFailed: 1 of 1 keys of stock failed: ")
+
+
+def test_a_source_whose_definition_is_broken_does_not_stop_the_others(upstream: DemoUpstream) -> None:
+    make_stocks(upstream, "AAPL", name="a-broken-one", path="/no/placeholder")
+    make_source(name="news", base_url=upstream.url, path="/news/{key}", pinned=("technology",))
+    outcome = performed("refresh_due")
+    assert asked(upstream) == ["technology"]
+    assert outcome.state == State.SUCCEEDED
+    assert outcome.result["news"]["refreshed"] == 1
+    assert "BadSource" in outcome.result["a-broken-one"]["error"]
+
+
+def test_a_source_whose_secret_is_not_set_does_not_stop_the_others(upstream: DemoUpstream) -> None:
+    secrets = {"X-API-Key": "HOTDATA_SECRET_THAT_IS_NOT_SET"}
+    make_stocks(upstream, "AAPL", name="a-broken-one", secret_headers=secrets)
+    make_source(name="news", base_url=upstream.url, path="/news/{key}", pinned=("technology",))
+    outcome = performed("refresh_due")
+    assert outcome.result["news"]["refreshed"] == 1
+    assert "HOTDATA_SECRET_THAT_IS_NOT_SET" in outcome.result["a-broken-one"]["error"]
+
+
+# warm_up
+
+
+def make_forecast(upstream: DemoUpstream) -> None:
+    make_source(name="weather", base_url=upstream.url, path="/weather/{key}", pinned=CITIES)
+    make_source(name="forecast", base_url=upstream.url, path="/forecast/{key}")
+
+
+@pytest.mark.parametrize(
+    ("now", "day"),
+    [
+        ("2026-11-23T15:59:59", "2026-11-24"),  # 23:59:59 in Shanghai
+        ("2026-11-23T16:00:00", "2026-11-25"),  # midnight in Shanghai
+        ("2026-11-23T23:59:59", "2026-11-25"),
+        ("2026-12-31T16:00:00", "2027-01-02"),
+    ],
+)
+def test_warm_up_fetches_tomorrow_by_the_calendar_of_the_jobs_zone(
+    upstream: DemoUpstream, now: str, day: str
+) -> None:
+    make_forecast(upstream)
+    job = make_job(task="warm_up", time_zone="Asia/Shanghai")
+    with time_machine.travel(datetime.fromisoformat(now).replace(tzinfo=UTC)):
+        outcome = performed("warm_up", job)
+        assert outcome.state == State.SUCCEEDED
+        assert asked(upstream) == sorted(f"{city}:{day}" for city in CITIES)
+        assert hotdata.get("forecast", f"北京:{day}").value["date"] == day
+
+
+def test_warm_up_can_look_further_ahead(upstream: DemoUpstream) -> None:
+    make_forecast(upstream)
+    with time_machine.travel(datetime(2026, 11, 23, 12, tzinfo=UTC)):
+        performed("warm_up", days_ahead=3)
+    assert asked(upstream) == sorted(f"{city}:2026-11-26" for city in CITIES)
+
+
+def test_warm_up_without_its_sources_fails_for_good() -> None:
+    outcome = performed("warm_up")
+    assert (outcome.state, outcome.permanent) == (State.FAILED, True)
+    assert outcome.error.startswith("UnknownSource: ")
+
+
+# cleanup_logs
+
+
+def test_cleanup_logs_deletes_what_is_old_and_counts_it() -> None:
+    long_ago = timezone.now() - timedelta(days=31)
+    old = make_run(make_job(), state=State.SUCCEEDED, created_at=long_ago)
+    make_call(started_at=long_ago)
+    young = make_run(make_job(), state=State.SUCCEEDED)
+    outcome = performed("cleanup_logs", days=30)
+    assert outcome.result == {"runs": 1, "api_calls": 1}
+    assert (outcome.progress_done, outcome.progress_total) == (2, 2)
+    assert not Run.objects.filter(pk=old.pk).exists()
+    assert Run.objects.filter(pk=young.pk).exists()
+
+
+@pytest.mark.parametrize("days", [0, -1, 10**9])
+def test_cleanup_logs_refuses_days_that_no_record_can_have(days: int) -> None:
+    make_run(make_job(), state=State.SUCCEEDED)
+    outcome = performed("cleanup_logs", days=days)
+    assert (outcome.state, outcome.permanent) == (State.FAILED, True)
+    assert outcome.error.startswith("BadParams: days: between 1 and 36,500")
+
+
+# health_check
+
+
+def check_health(job: Job) -> Run:
+    run = make_run(job)
+    assert execute(run.id, NODE) is not None
+    return Run.objects.get(pk=run.pk)
+
+
+def test_a_health_check_succeeds_and_reports_whatever_it_finds() -> None:
+    run = check_health(make_job(task="health_check"))
+    assert run.state == State.SUCCEEDED
+    assert run.result["state"] == "down"  # nobody leads
+    assert run.result["parts"]["database"]["state"] == "ok"
+    assert run.result["parts"]["scheduler"]["state"] == "down"
+
+
+def test_a_health_check_is_notable_when_the_state_is_another_than_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = make_job(task="health_check", keep_runs=100)
+    notable = []
+    for state in (Health.OK, Health.OK, Health.DOWN, Health.DOWN, Health.OK):
+        report = Report(parts={"redis": Part(state=state, detail="")})
+        monkeypatch.setattr(health, "check", lambda report=report: report)
+        notable.append(check_health(job).notable)
+    assert notable == [True, False, True, False, True]
+
+
+def test_health_checks_keep_their_latest_hundred_and_what_changed() -> None:
+    job = make_job(task="health_check", keep_runs=100)
+    changed = make_run(job, state=State.SUCCEEDED, result={"state": "ok"}, notable=True)
+    Run.objects.bulk_create(
+        Run(
+            job=job,
+            task=job.task,
+            cause="schedule",
+            state=State.SUCCEEDED,
+            scheduled_for=timezone.now() - timedelta(seconds=10 * number),
+            created_at=timezone.now(),
+            ready_at=timezone.now(),
+            finished_at=timezone.now(),
+            result={"state": "down"},
+        )
+        for number in range(150)
+    )
+    check = check_health(job)
+    kept = Run.objects.of_job(job.name)
+    assert kept.filter(pk=changed.pk).exists()
+    assert not check.notable
+    assert kept.exclude(pk__in=[changed.pk, check.pk]).count() == 100
+
+
+def test_a_health_check_without_redis_reports_that_and_does_not_fail(settings: Settings) -> None:
+    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
+    run = check_health(make_job(task="health_check"))
+    assert (run.state, run.result["parts"]["redis"]["state"]) == (State.SUCCEEDED, "down")
+
+
+def test_every_built_in_task_is_described_for_operators() -> None:
+    for name in ("refresh_source", "refresh_due", "warm_up", "cleanup_logs", "health_check"):
+        assert registry.tasks.get(name).description.endswith(".")
