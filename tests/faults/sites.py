@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from hotdata.models import Job, Run
+from hotdata.models import ChangeCounter, Job, Run
 from hotdata.models.runs import State
 from hotdata.models.schedules import Kind
 from tests.builders import make_job, make_run
@@ -50,6 +50,7 @@ class Site:
         job = make_job(task="sleep_for", cron="0 0 1 1 *")
         started = self._directory / f"started-{job.name}"
         run = make_run(job, node="", params={"seconds": seconds, "started": str(started)})
+        ChangeCounter.bump()
         self.scheduler.wait_until(started.exists)
         return run
 
