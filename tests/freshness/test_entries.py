@@ -20,6 +20,7 @@ from hotdata.freshness import entries
 from hotdata.freshness.entries import FENCE_DIGITS, Stored
 from tests.builders import make_stored, store
 from tests.freshness.conftest import OwnRedis
+from tests.threads import PATIENCE, eventually, in_thread
 from tools.sockets import wait_until
 
 pytestmark = pytest.mark.usefixtures("clear_cache")
@@ -262,7 +263,38 @@ def test_a_redis_that_hangs_is_an_error_within_about_a_second(own_redis: OwnRedi
             OPERATIONS[operation]()
     finally:
         os.kill(own_redis.pid, signal.SIGCONT)
-    assert wait_until(lambda: read() is None, timeout=5), "it did not recover"
+    eventually(answers)
+
+
+def answers() -> bool:
+    try:
+        entries.ping()
+    except CacheUnavailable:
+        return False
+    return True
+
+
+def refusal() -> str:
+    with pytest.raises(CacheUnavailable) as caught:
+        read()
+    return str(caught.value)
+
+
+def test_a_redis_that_hangs_costs_a_process_one_timeout_and_not_one_for_each_thread(
+    own_redis: OwnRedis,
+) -> None:
+    entries.ping()
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(CacheUnavailable):
+            read()
+        reads = [in_thread(refusal) for _ in range(50)]
+        said = [finished.result(PATIENCE) for finished in reads]
+        assert sum("a moment ago" in words for words in said) >= len(said) - 1, "one may try, the others not"
+    finally:
+        os.kill(own_redis.pid, signal.SIGCONT)
+    eventually(answers)
+    assert read() is None
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

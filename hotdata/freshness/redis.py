@@ -1,0 +1,103 @@
+"""The way to Redis, for all that the freshness engine keeps there; and what a Redis that is away may cost.
+
+What Redis raises is raised as CacheUnavailable. After a call that got no answer, this process leaves Redis alone for
+`REST`: who asks meanwhile is told at once. Then one caller tries, for all of them, and the others are still told at
+once. So a dead Redis costs a process one timeout a second, and its threads don't queue for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.cache import caches
+from django.core.signals import setting_changed
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from hotdata.conf import conf
+from hotdata.exceptions import CacheUnavailable
+
+logger = logging.getLogger(__name__)
+
+REST = 1.0  # seconds
+NO_ANSWER = (RedisConnectionError, RedisTimeoutError, OSError)
+FAILURES = (RedisError, OSError)
+
+
+class Outage:
+    """Whether Redis is away, as far as this process knows, and who may find out. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self._try_at = 0.0  # monotonic
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Raise CacheUnavailable while Redis is away, but for the one caller in `REST` who is to try."""
+        with self._lock:
+            now = time.monotonic()
+            if self.on and now < self._try_at:
+                raise CacheUnavailable("Redis can't be reached: it did not answer a moment ago.")
+            self._try_at = now + REST
+
+    def note(self, error: Exception) -> CacheUnavailable:
+        """Learn from `error`, which a call to Redis raised, and return what it means to the caller."""
+        if isinstance(error, NO_ANSWER):
+            with self._lock:
+                self._try_at = time.monotonic() + REST
+                begun, self.on = not self.on, True
+            if begun:
+                # Without the error's text: one about a bad URL quotes it, with the password.
+                logger.warning("redis.lost error=%s", type(error).__name__)
+        return CacheUnavailable(f"Redis can't be reached ({type(error).__name__}).")
+
+    def end(self) -> None:
+        """Redis has answered."""
+        with self._lock:
+            ended, self.on = self.on, False
+        if ended:
+            logger.info("redis.found")
+
+
+outage = Outage()
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Around each call to Redis. Raises CacheUnavailable for what Redis raises, and at once while it is away."""
+    if outage.on:
+        outage.check()
+    try:
+        yield
+    except FAILURES as error:
+        raise outage.note(error) from error
+    if outage.on:
+        outage.end()
+
+
+def client() -> Redis:
+    """The client of the Redis that holds the entries."""
+    cache: Any = caches[conf().cache]
+    found: Redis = cache.client.get_client(write=True)
+    return found
+
+
+def name(*parts: str) -> str:
+    """The Redis key of what is called `parts` here, with the cache's prefix and version before it."""
+    cache: Any = caches[conf().cache]
+    return str(cache.client.make_key(":".join(parts)))
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "CACHES":
+        outage.__init__()  # type: ignore[misc]  # another Redis, of which nothing is known
+
+
+setting_changed.connect(_forget)
