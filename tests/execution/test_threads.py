@@ -74,8 +74,12 @@ def all_in(runs: list[Run], state: State) -> Callable[[], bool]:
 
 
 def at_work(executor: ThreadExecutor, count: int) -> Callable[[], bool]:
-    """Whether `count` runs are worked on. What no worker has begun would be handed back by a stop, not cut off."""
-    return lambda: executor.running == count and executor._clerk._started.empty()
+    """Whether workers have begun `count` runs. What none has begun would be handed back by a stop, not cut off."""
+
+    def begun() -> int:
+        return sum(context.deadline is not None for context in list(executor._clerk._contexts.values()))
+
+    return lambda: begun() == count and (count > 0 or executor.running == 0)
 
 
 def stored(run: Run) -> Run:
@@ -434,7 +438,7 @@ def test_what_waits_is_handed_back_and_what_runs_may_end(
     runs = make_runs(job_of(lambda: gate.wait(LONG)), 4)
     executor = make_executor(workers=1)
     executor.submit(runs)
-    eventually(lambda: states(runs).count(State.RUNNING) == 1)
+    eventually(at_work(executor, 1))
     stopped = in_thread(lambda: executor.stop(GRACE))
     eventually(lambda: Run.objects.filter(state=State.QUEUED, node="").count() == 3)
     gate.set()
@@ -448,7 +452,7 @@ def test_what_is_submitted_after_the_stop_is_handed_back(
     first, late = make_runs(job_of(lambda: gate.wait(LONG)), 2)
     executor = make_executor()
     executor.submit([first])
-    eventually(all_in([first], State.RUNNING))
+    eventually(at_work(executor, 1))
     stopped = in_thread(lambda: executor.stop(GRACE))
     eventually(executor._clerk._draining.is_set)
     executor.submit([late])
@@ -602,7 +606,7 @@ def test_what_was_started_early_but_not_begun_is_handed_back_at_a_stop(job_of: J
 
     def slow() -> None:
         begun.release()
-        release.wait(20)
+        release.wait(PATIENCE)
 
     runs = [make_run(job) for job in [job_of(slow)] for _ in range(5)]
     executor = ThreadExecutor(node=NODE, workers=1)
@@ -610,12 +614,12 @@ def test_what_was_started_early_but_not_begun_is_handed_back_at_a_stop(job_of: J
     starter._pace, starter._paced_at = 1e6, time.monotonic() + 60  # as after a burst of quick runs
     executor.start()
     executor.submit(runs)
-    assert begun.acquire(timeout=20)
+    assert begun.acquire(timeout=PATIENCE)
     eventually(lambda: Run.objects.filter(state=State.RUNNING).count() == 5)
-    stopping = in_thread(lambda: executor.stop(timedelta(seconds=20)))
+    stopping = in_thread(lambda: executor.stop(GRACE))
     eventually(lambda: Run.objects.filter(state=State.QUEUED, node="", attempt=0).count() == 4)
     release.set()
-    assert stopping.result(20) is True
+    assert stopping.result(PATIENCE) is True
     assert sorted(Run.objects.values_list("state", flat=True)) == ["queued"] * 4 + ["succeeded"]
 
 
@@ -626,6 +630,7 @@ def test_what_was_not_begun_is_handed_back_although_the_database_is_away_at_firs
     first, second = make_run(job_of(lambda: gate.wait(LONG))), make_run(job_of(lambda: None))
     executor.submit([first, second])
     eventually(all_in([first, second], State.RUNNING))
+    eventually(at_work(executor, 1))
     unstart, failures = RunQuerySet.unstart, []
 
     def stumble(*args: Any) -> None:
