@@ -136,15 +136,19 @@ class RunQuerySet(models.QuerySet["Run"]):
     def start(self, runs: Sequence[Run], node: str, now: datetime) -> list[Run]:
         """Begin an attempt of each of `runs`; return those that are `node`'s to work on.
 
-        A run that was cancelled or taken by another node in between is not among them. This is the only way
-        into ``running``, and the reason why an attempt starts at most once.
+        A run that was cancelled or taken by another node in between is not among them, nor one of which `runs` holds
+        a stale copy, since an attempt has ended after it was read. This is the only way into ``running``, and the
+        reason why an attempt starts at most once.
         """
         # One that was handed over twice, as after a commit whose answer was lost, is still started once.
         runs = list({run.id: run for run in runs}.values())
         for run in runs:
             # The same number again when a call that the database did not answer is repeated.
             run.state, run.started_at, run.attempt = State.RUNNING, now, len(run.attempts) + 1
-        hit = bulk.update(runs, ["state", "started_at", "attempt"], state=WAITING, node=[node])
+        begun = [len(run.attempts) for run in runs]
+        hit = bulk.update(
+            runs, ["state", "started_at", "attempt"], each={"attempt": begun}, state=WAITING, node=[node]
+        )
         return [run for run in runs if run.id in hit]
 
     def unstart(self, runs: Sequence[Run], node: str) -> None:

@@ -303,3 +303,17 @@ def refuse(error: Exception) -> Any:
         raise error
 
     return fail
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "among others"])
+def test_a_stale_copy_does_not_start_an_attempt_again(others: int) -> None:
+    """The run was handed to its node twice; the first copy has failed, and the retry is this node's as well."""
+    run = make_run(retrying_job())
+    stale = stored(run)
+    rest = [make_run(make_job(), attempt=1, attempts=[{"number": 1}]) for _ in range(others)]
+    assert Run.objects.start([run], NODE, ENDED) == [run]
+    record([make_outcome(run, State.FAILED)])
+    [retry] = Run.objects.take(NODE, ENDED + 60 * SECOND, 10)
+    assert Run.objects.start([stale, *rest], NODE, ENDED) == rest
+    assert Run.objects.start([retry], NODE, ENDED) == [retry]
+    assert stored(run).attempt == 2

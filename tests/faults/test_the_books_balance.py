@@ -6,6 +6,7 @@ its timetables had while they stood, found by trying every moment; the records a
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -322,10 +323,13 @@ class Books(RuleBasedStateMachine):
         if self.in_order:
             self._judge()
 
-    @rule(which=st.integers(0, 1), twice=st.booleans())
-    def what_it_was_handed_is_started(self, which: int, twice: bool) -> None:
+    @rule(which=st.integers(0, 1), twice=st.booleans(), oldest=st.booleans())
+    def what_it_was_handed_is_started(self, which: int, twice: bool, oldest: bool = False) -> None:
+        """All of it or the oldest alone. After a turn that failed the executor holds copies, handed over before."""
         node = self.nodes[which]
-        handed, node.handed = node.handed, node.handed if twice else []
+        begun = 1 if oldest else len(node.handed)
+        handed, left = node.handed[:begun], node.handed[begun:]
+        node.handed = [copy.copy(run) for run in handed if twice] + left
         for run in Run.objects.start(handed, node.name, self.now):
             attempt = (run.pk, run.attempt)
             assert attempt not in self.begun, f"{attempt} was begun before"
@@ -337,6 +341,18 @@ class Books(RuleBasedStateMachine):
         self.time_passes(time)
         self.a_node_leads_for_a_turn(which)
         self.what_it_was_handed_is_started(which, twice=True)
+
+    @precondition(lambda self: self.in_order)
+    @rule(which=st.integers(0, 1))
+    def what_it_was_handed_twice_fails_and_is_tried_again(self, which: int) -> None:
+        """The copies that are left are of runs that now wait for their next attempt, handed to this node, too."""
+        node = self.nodes[which]
+        self.what_it_was_handed_is_started(which, twice=True)
+        while node.running:
+            self._record(node.running.pop(), State.FAILED)
+        self.time_passes(2 * SECOND)
+        self.a_node_leads_for_a_turn(which)
+        self.what_it_was_handed_is_started(which, twice=False, oldest=True)
 
     @precondition(lambda self: any(node.running for node in self.nodes))
     @rule(which=st.integers(0, 5), state=st.sampled_from([State.SUCCEEDED, State.FAILED, State.CANCELLED]))

@@ -306,6 +306,38 @@ def test_a_guard_may_stand_on_the_column_that_is_written(way: str, runs: list[Ru
     assert bulk.update(runs, ["state", "started_at"], **guard) == set()
 
 
+@pytest.mark.parametrize("attempts", [[0, 1, 2, 3], [1, 1, 1, 1]], ids=["varying", "the same in all rows"])
+def test_each_row_may_be_guarded_by_a_value_of_its_own(
+    way: str, runs: list[Run], attempts: list[int]
+) -> None:
+    for run, attempt in zip(runs, attempts, strict=True):
+        Run.objects.filter(pk=run.pk).update(attempt=attempt)
+        run.attempt, run.log = attempt + 1, "written"
+    Run.objects.filter(pk=runs[2].pk).update(attempt=9)
+    hit = bulk.update(runs, ["attempt", "log"], each={"attempt": attempts}, state=[State.QUEUED])
+    assert hit == {runs[0].pk, runs[1].pk, runs[3].pk}
+    assert_written([runs[0], runs[1], runs[3]])
+    assert (written(runs[2])["attempt"], written(runs[2])["log"]) == (9, "")
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("reason", TEXTS[:4]),
+        ("duration", DURATIONS[1:5]),
+        ("ready_at", MOMENTS[4:]),
+        ("notable", [True, False] * 2),
+    ],
+)
+def test_a_row_may_be_guarded_by_a_value_of_any_type(
+    way: str, runs: list[Run], field: str, values: list[Any]
+) -> None:
+    for run, value in zip(runs, values, strict=True):
+        Run.objects.filter(pk=run.pk).update(**{field: value})
+    assert bulk.update(runs, ["log"], each={field: values}) == {run.pk for run in runs}
+    assert bulk.update(runs, ["log"], each={field: values[::-1]}) == set()
+
+
 def test_a_guard_with_no_value_lets_nothing_through(way: str, runs: list[Run]) -> None:
     assert bulk.update(runs, ["log"], state=[]) == set()
 
