@@ -37,7 +37,8 @@ def abandon(lost: Sequence[Run], reason: str, now: datetime) -> list[Run]:
 def make(lost: Sequence[Run], now: datetime) -> int:
     """Make a new run for each of `lost` whose job wants it run again; return how many.
 
-    Call it in the transaction that records why they are lost, as the last thing: it bumps the change counter.
+    Not for one that was asked to stop, as its row was last read: whoever asked doesn't want it run again. Call
+    it in the transaction that records why they are lost, as the last thing: it bumps the change counter.
     """
     names = {run.job_id for run in lost}
     wanting = set(Job.objects.filter(name__in=names, recover=True).values_list("name", flat=True))
@@ -53,7 +54,7 @@ def make(lost: Sequence[Run], now: datetime) -> int:
             ready_at=now,
         )
         for run in lost
-        if run.job_id in wanting
+        if run.job_id in wanting and not run.cancel_requested_by
     ]
     if recoveries:
         with transaction.atomic():

@@ -575,6 +575,20 @@ def test_what_ignores_its_cancellation_is_put_on_record_as_abandoned(
     assert abandoned.finished_at is not None
 
 
+def test_what_ignores_that_somebody_cancelled_it_is_not_made_again(
+    make_executor: MakeExecutor, job_of: JobOf, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "CANCEL_GRACE", 0.1)
+    run = make_run(job_of(lambda: gate.wait(LONG), recover=True))
+    executor = make_executor()
+    executor.submit([run])
+    eventually(at_work(executor, 1))
+    assert stored(run).cancel("alice", timezone.now())
+    assert not executor.stop(AT_ONCE)
+    eventually(all_in([run], State.ABANDONED))
+    assert not Run.objects.filter(cause=Cause.RECOVERY).exists()
+
+
 def test_an_executor_stops_also_when_the_database_is_away(
     make_executor: MakeExecutor, job_of: JobOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from hotdata.models import ChangeCounter, Job, Node, Run
-from hotdata.models.runs import FINISHED, Cause, State
+from hotdata.models.runs import BY_SCHEDULE, FINISHED, Cause, State
 from hotdata.models.schedules import ScheduleQuerySet
 from hotdata.scheduling.recovery import Settlement, settle, tidy_nodes
 from tests.builders import make_job, make_run
@@ -114,6 +114,13 @@ def test_a_run_whose_job_is_gone_is_abandoned_and_not_run_again() -> None:
     make_run(job, node=DEAD, state=State.RUNNING)
     Job.objects.filter(pk=job.pk)._raw_delete("default")
     assert settle(NOW, TIMEOUT) == Settlement(handed_back=0, abandoned=1, recovered=0)
+
+
+@pytest.mark.parametrize("by", ["alice", BY_SCHEDULE])
+def test_a_run_that_was_asked_to_stop_is_abandoned_and_not_run_again(by: str) -> None:
+    run = make_run(make_job(recover=True), node=DEAD, state=State.RUNNING, cancel_requested_by=by)
+    assert settle(NOW, TIMEOUT) == Settlement(handed_back=0, abandoned=1, recovered=0)
+    assert Run.objects.get().pk == run.pk
 
 
 def abandon_again(run: Run, times: int) -> Run:
