@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from django.db import Error as AnyDatabaseError
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
+from django.utils import timezone
 
 from hotdata.execution.context import CurrentRun
 from hotdata.execution.leaving import record_cut_off, say_last_words
@@ -227,7 +228,7 @@ class Clerk:
         """Return to the queue what waits, and what was started but no worker has begun."""
         self._unbegun += self._take_unbegun()
         if self._unbegun:
-            Run.objects.unstart(self._unbegun, self._node)
+            Run.objects.unstart(self._unbegun, self._node, timezone.now())
             self._forget(run.id for run in self._unbegun)
             self._cut_off.difference_update(run.id for run in self._unbegun)
             self._unbegun = []

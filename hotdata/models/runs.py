@@ -151,12 +151,21 @@ class RunQuerySet(models.QuerySet["Run"]):
         )
         return [run for run in runs if run.id in hit]
 
-    def unstart(self, runs: Sequence[Run], node: str) -> None:
-        """Take back the start of `runs` that `node` has not begun to work on: they wait for a node again."""
+    def unstart(self, runs: Sequence[Run], node: str, now: datetime) -> None:
+        """Take back the start of `runs` that `node` has not begun to work on: they wait for a node again.
+
+        Those that were asked to stop meanwhile are cancelled: no node would hear of it any more.
+        """
         for run in runs:
             run.state, run.node, run.started_at, run.attempt = State.QUEUED, "", None, len(run.attempts)
         with transaction.atomic():
-            bulk.update(runs, ["state", "node", "started_at", "attempt"], state=[State.RUNNING], node=[node])
+            back = bulk.update(
+                runs, ["state", "node", "started_at", "attempt"], state=[State.RUNNING], node=[node]
+            )
+            # Now that they are locked, nobody asks any more: a later cancellation finds them waiting, or ended.
+            self.filter(id__in=back).exclude(cancel_requested_by="").update(
+                state=State.CANCELLED, finished_at=now, reason="Cancelled before its task was called."
+            )
             ChangeCounter.bump()
 
 

@@ -637,6 +637,25 @@ def test_what_was_started_early_but_not_begun_is_handed_back_at_a_stop(job_of: J
     assert sorted(Run.objects.values_list("state", flat=True)) == ["queued"] * 4 + ["succeeded"]
 
 
+def test_what_was_cancelled_before_it_was_begun_is_not_handed_back_at_a_stop(
+    make_executor: MakeExecutor, job_of: JobOf, monkeypatch: pytest.MonkeyPatch, gate: threading.Event
+) -> None:
+    executor = started_ahead(make_executor, job_of, monkeypatch)
+    first, cancelled, other = (make_run(job_of(lambda: gate.wait(LONG))) for _ in range(3))
+    executor.submit([first, cancelled, other])
+    eventually(all_in([first, cancelled, other], State.RUNNING))
+    eventually(at_work(executor, 1))
+    assert stored(cancelled).cancel("alice", timezone.now())
+    stopping = in_thread(lambda: executor.stop(GRACE))
+    eventually(all_in([other], State.QUEUED))
+    gate.set()
+    assert stopping.result(PATIENCE)
+    ended = stored(cancelled)
+    assert (ended.state, ended.reason) == (State.CANCELLED, "Cancelled before its task was called.")
+    assert ended.finished_at is not None
+    assert stored(other).node == ""
+
+
 def test_what_was_not_begun_is_handed_back_although_the_database_is_away_at_first(
     make_executor: MakeExecutor, job_of: JobOf, monkeypatch: pytest.MonkeyPatch, gate: threading.Event
 ) -> None:
