@@ -92,6 +92,22 @@ def perform(run: Run, current: CurrentRun) -> Outcome:
     It is called in this thread or, where the run is `isolated`, in a process of its own, which has ended then.
     """
     begun = time.perf_counter()
+    try:
+        return _performed(run, current, begun)
+    except BaseException as error:
+        # What a task raises is somebody else's code, too: it may raise in its turn when it is looked at.
+        logger.exception("run.untold job=%s run=%s", run.job_id, run.id)
+        return Outcome(
+            run=run,
+            node=run.node,
+            state=State.FAILED,
+            finished_at=timezone.now(),
+            duration=timedelta(seconds=time.perf_counter() - begun),
+            error=f"How it ended could not be told: {type(error).__name__}.",
+        )
+
+
+def _performed(run: Run, current: CurrentRun, begun: float) -> Outcome:
     with entered(current):
         current.begin()
         ending = attempt(run.task, run.params, current, call=_call_isolated if current.isolated else _call)
@@ -176,7 +192,7 @@ def _result_of(error: BaseException) -> Any:
     """The result that an error of ours may carry, as far as it can be recorded."""
     try:
         return to_json(getattr(error, "result", None))
-    except BadResult:
+    except Exception:  # noqa: BLE001 - it may be a property of somebody else's
         return None
 
 

@@ -200,6 +200,42 @@ def test_an_error_that_can_not_even_say_what_it_is_is_an_outcome(register: Regis
     assert (outcome.state, outcome.error) == (State.FAILED, "Mute: its text could not be made.")
 
 
+class Touchy(HotdataError):
+    """An error that raises when it is asked for the attribute that it was made with."""
+
+    def __init__(self, attribute: str, raised: BaseException) -> None:
+        super().__init__("touched")
+        self.touchy, self.raised = attribute, raised
+
+    def __getattribute__(self, name: str) -> Any:
+        if name not in ("touchy", "raised") and name == self.touchy:
+            raise self.raised
+        return super().__getattribute__(name)
+
+
+def test_an_error_whose_result_can_not_be_had_is_recorded_without_it(register: Register) -> None:
+    def fail() -> None:
+        raise Touchy("result", RuntimeError("no result"))
+
+    outcome = performed(register(fail))
+    assert (outcome.state, outcome.error, outcome.result) == (State.FAILED, "Touchy: touched", None)
+
+
+@pytest.mark.parametrize("attribute", ["permanent", "retry_after"])
+@pytest.mark.parametrize("raised", [RuntimeError("broken on purpose"), SystemExit(3)])
+def test_an_error_that_raises_when_it_is_looked_at_is_an_outcome(
+    register: Register, caplog: pytest.LogCaptureFixture, attribute: str, raised: BaseException
+) -> None:
+    def fail() -> None:
+        raise Touchy(attribute, raised)
+
+    outcome = performed(register(fail))
+    said = f"How it ended could not be told: {type(raised).__name__}."
+    assert (outcome.state, outcome.error) == (State.FAILED, said)
+    assert outcome.duration > timedelta(0)
+    assert "run.untold" in caplog.text
+
+
 def test_an_error_with_a_whole_page_in_it_is_recorded_in_short(register: Register) -> None:
     def fail() -> None:
         raise ValueError("<html>" + "x" * 5_000_000 + "</html>")

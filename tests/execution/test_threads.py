@@ -189,17 +189,29 @@ def test_no_exception_of_a_task_ends_its_worker(make_executor: MakeExecutor, job
     class Unheard(BaseException):
         pass
 
+    class Touchy(HotdataError):
+        @property
+        def permanent(self) -> bool:  # type: ignore[override]
+            raise RuntimeError("broken on purpose")
+
+    kinds = {
+        "interrupt": KeyboardInterrupt,
+        "generator": GeneratorExit,
+        "unheard": Unheard,
+        "touchy": Touchy,
+    }
+
     def fail(kind: str) -> None:
         if kind == "exit":
             sys.exit(3)
-        raise {"interrupt": KeyboardInterrupt, "generator": GeneratorExit, "unheard": Unheard}[kind]
+        raise kinds[kind]
 
     job = job_of(fail, params={"kind": "exit"})
-    bad = [make_run(job, params={"kind": kind}) for kind in ("exit", "interrupt", "generator", "unheard")]
+    bad = [make_run(job, params={"kind": kind}) for kind in ("exit", *kinds)]
     good = make_run(job_of(lambda: "still here"))
     make_executor(workers=1).submit([*bad, good])
     eventually(all_in([good], State.SUCCEEDED))
-    assert states(bad) == [State.FAILED, State.CANCELLED, State.FAILED, State.FAILED]
+    assert states(bad) == [State.FAILED, State.CANCELLED, State.FAILED, State.FAILED, State.FAILED]
 
 
 def test_a_run_of_a_task_that_is_gone_fails_and_the_others_go_on(
