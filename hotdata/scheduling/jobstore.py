@@ -98,7 +98,7 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]  # django-apscheduler has 
     def claim(self, now: datetime) -> Claim:
         """Fire what is due at `now`: put its runs on record and advance the schedules, or do neither.
 
-        Raises LostLease when this node doesn't lead any more, and DatabaseError; nothing is changed then.
+        Raises LostLease when this node doesn't lead any more, and the database's errors; nothing is changed then.
         """
         try:
             return self._claim(now)

@@ -41,7 +41,9 @@ class LeaseKeeper:
         return self.epoch is not None and time.monotonic() < self._trusted_until
 
     def keep(self) -> bool:
-        """Renew the lease, or try to take it; True when this node leads now. Raises DatabaseError, stepped down."""
+        """Renew the lease, or try to take it; True when this node leads now. Raises the database's errors, having
+        stepped down.
+        """
         began = time.monotonic()
         epoch, self.epoch = self.epoch, None
         self.change = None if epoch is None else Lease.renew(self._node, epoch, self._ttl)

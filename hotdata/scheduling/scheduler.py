@@ -19,7 +19,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from apscheduler.schedulers.blocking import BlockingScheduler
-from django.db import DatabaseError, close_old_connections
+from django.db import Error as AnyDatabaseError
+from django.db import close_old_connections
 from django.utils import timezone
 
 from hotdata.conf import conf
@@ -98,14 +99,16 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         self._waker.wake()
 
     def _main_loop(self) -> None:
-        with self._waker.woken_by_signals():
-            while not self._stopping:
-                if self._waker.sleep(self._process_jobs()):
-                    self._woken = True
-                    if not self._lease.leading:
-                        self._keep_at = 0.0
-        self._step_down()
-        self._waker.close()
+        try:
+            with self._waker.woken_by_signals():
+                while not self._stopping:
+                    if self._waker.sleep(self._process_jobs()):
+                        self._woken = True
+                        if not self._lease.leading:
+                            self._keep_at = 0.0
+        finally:
+            self._step_down()
+            self._waker.close()
 
     def _process_jobs(self) -> float:
         """One turn; returns the seconds to sleep before the next."""
@@ -178,7 +181,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
             self._lease.release()
             if self._led is not None:
                 self._presence.lead(False)
-        except DatabaseError as error:
+        except AnyDatabaseError as error:
             logger.warning("scheduler.lease_not_released error=%s", error)
         self._led = None
 
@@ -282,7 +285,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         kind = type(error).__name__
         if kind not in self._kinds_of_failure:
             self._kinds_of_failure.add(kind)
-            known = isinstance(error, DatabaseError)
+            known = isinstance(error, AnyDatabaseError)
             logger.error("scheduler.turn_failed error=%s: %s", kind, error, exc_info=None if known else error)
         self._keep_at = 0.0
         self._forget_what_was_seen()

@@ -1,9 +1,18 @@
-"""What `runscheduler` is told at its start."""
+"""What `runscheduler` is told at its start, and what it does when its loop fails."""
 
 from __future__ import annotations
 
+import gc
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+
 import pytest
 from django.core.management import CommandError, call_command
+
+from hotdata.execution.threads import ThreadExecutor
+from hotdata.models import Node
+from hotdata.scheduling.scheduler import Scheduler
 
 
 @pytest.mark.parametrize(
@@ -34,3 +43,34 @@ def test_its_help_says_how_to_stop_it_and_what_its_exit_code_means(
     assert ended.value.code == 0
     for word in ("--workers N", "--grace SECONDS", "(default: 20)", "SIGTERM or Ctrl-C", "Exit code: 0"):
         assert word in help_text
+
+
+@pytest.fixture
+def _spared() -> Iterator[None]:
+    """This process as it was before: the command takes its signals, and tunes its garbage collector."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    threshold = gc.get_threshold()
+    yield
+    gc.set_threshold(*threshold)
+    gc.unfreeze()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_spared")
+def test_a_loop_that_fails_stops_the_executor_and_the_error_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    graces = []
+
+    def fail(scheduler: Scheduler) -> None:
+        raise RuntimeError("broken on purpose")
+
+    stop = ThreadExecutor.stop
+    monkeypatch.setattr(Scheduler, "start", fail)
+    monkeypatch.setattr(
+        ThreadExecutor, "stop", lambda executor, grace: graces.append(grace) or stop(executor, grace)
+    )
+    with pytest.raises(RuntimeError, match="on purpose"):
+        call_command("runscheduler", "--grace=7")
+    assert graces == [timedelta(seconds=7)]
+    assert not Node.objects.exists()

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
@@ -26,6 +26,7 @@ from hotdata.models.schedules import Kind
 from hotdata.scheduling.jobstore import Claim, JobStore
 from hotdata.scheduling.presence import Presence
 from hotdata.scheduling.scheduler import LOCKED_PAUSE, Executor, Scheduler
+from hotdata.scheduling.waker import Waker
 from tests.builders import make_job, make_run
 from tests.threads import eventually, in_thread
 
@@ -593,6 +594,35 @@ def test_stopping_twice_and_waking_after_the_end_are_no_errors(executor: Remembe
         scheduler.stop()
     scheduler.stop()
     scheduler.wakeup()
+
+
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
+def test_a_scheduler_ends_although_its_lease_can_not_be_given_up(
+    executor: Remembering, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*args: object) -> None:
+        raise error("connection already closed")
+
+    with scheduling(executor) as scheduler:
+        eventually(lambda: leads(scheduler))
+        monkeypatch.setattr(Lease, "release", fail)
+
+
+def test_a_loop_that_fails_gives_its_lease_up(
+    executor: Remembering, patient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("broken on purpose")
+
+    with Presence(timeout=MINUTE) as presence:
+        scheduler = Scheduler(presence=presence, executor=executor)
+        running = in_thread(scheduler.start)
+        eventually(lambda: leads(scheduler))
+        monkeypatch.setattr(Waker, "sleep", fail)
+        scheduler.wakeup()
+        with pytest.raises(RuntimeError, match="on purpose"):
+            running.result(20)
+    assert Lease.objects.get().holder == ""
 
 
 def test_a_scheduler_ends_although_the_database_is_away(

@@ -107,9 +107,12 @@ class Command(BaseCommand):
                 executor.start()
                 self.stdout.write(f"Scheduler {presence.name} with {workers} workers. Ctrl-C stops it.")
                 self.stdout.flush()  # it may go into a pipe, and nothing follows for a while
-                scheduler.start()
-                self.stdout.write(f"Stopping; {executor.running} running runs have {grace:g} s to end.")
-                finished = executor.stop(timedelta(seconds=grace))
+                try:
+                    scheduler.start()
+                finally:
+                    # Also when the loop fails: what it handed over gets its grace, and comes to its end on record.
+                    self.stdout.write(f"Stopping; {executor.running} running runs have {grace:g} s to end.")
+                    finished = executor.stop(timedelta(seconds=grace))
         if not finished:
             self.stderr.write("Some runs were cut off; their records say so.")
             sys.exit(CUT_OFF)
