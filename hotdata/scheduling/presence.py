@@ -64,10 +64,16 @@ class Presence:
         while not self._left.wait(pause):
             try:
                 self.beat()
-            except AnyDatabaseError as error:
+            except Exception as error:  # one turn of the loop: without it the node would look dead
                 failures += 1
                 if failures == 1:
-                    logger.warning("node.heartbeat_failed node=%s error=%s", self.name, error)
+                    known = isinstance(error, AnyDatabaseError)
+                    logger.warning(
+                        "node.heartbeat_failed node=%s error=%s",
+                        self.name,
+                        error,
+                        exc_info=None if known else error,
+                    )
                 # After an outage a new leader waits a little more than one interval for the living to be heard.
                 pause = min(RETRY, self._interval)
                 close_old_connections()

@@ -76,9 +76,9 @@ def test_a_heartbeat_makes_a_row_again_that_somebody_tidied_away() -> None:
         assert (node.name, node.leading) == (presence.name, True)
 
 
-@pytest.mark.parametrize("error", [OperationalError, InterfaceError])
-def test_heartbeats_outlive_an_outage_of_the_database(
-    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+@pytest.mark.parametrize("error", [OperationalError, InterfaceError, RuntimeError])
+def test_heartbeats_outlive_an_outage_of_the_database_and_any_other_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[Exception]
 ) -> None:
     """A heartbeat that ended for good would make a working node look dead, and its runs abandoned."""
     failures = 0
@@ -96,6 +96,8 @@ def test_heartbeats_outlive_an_outage_of_the_database(
         grow_old(presence)
         eventually(lambda: Node.objects.alive(timedelta(seconds=5)).exists())
     assert failures == 3
+    [record] = [record for record in caplog.records if "heartbeat_failed" in record.getMessage()]
+    assert bool(record.exc_info) == (error is RuntimeError), "what is not known is told in full"
 
 
 def test_leaving_while_the_database_is_away_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
