@@ -1,4 +1,4 @@
-"""A process's row among the nodes: made when it begins to work on runs, kept warm, removed when it leaves.
+"""A process's row among the nodes: made before it takes any run, kept warm, removed when it leaves.
 
 The heartbeat comes from a thread of its own, so that a long statement elsewhere doesn't make the node look
 dead. When the process dies the row stays, grows old, and tells the leader whose runs to settle.
@@ -30,29 +30,43 @@ RETRY = 1.0  # seconds until the next try of a heartbeat that failed, at most
 
 
 class Presence:
-    """Announces this process as a node for as long as the ``with`` block lasts."""
+    """Announces this process as a node for as long as the ``with`` block lasts; `later`, from `announce` on."""
 
-    def __init__(self, *, timeout: timedelta, running: Callable[[], int] = lambda: 0) -> None:
+    def __init__(
+        self, *, timeout: timedelta, running: Callable[[], int] = lambda: 0, later: bool = False
+    ) -> None:
         host = socket.gethostname()
         self.name = f"{host[:60]}:{os.getpid()}:{secrets.token_hex(2)}"
         self.leading = False
         self._host = host
         self._running = running
+        self._later = later
         self._interval = timeout.total_seconds() / BEATS_PER_TIMEOUT
         self._left = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="hotdata-heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
-        Node.objects.create(name=self.name, host=self._host, pid=os.getpid(), version=VERSION)
-        self._thread.start()
+        if not self._later:
+            self.announce()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._left.set()
-        self._thread.join()
+        if self._announced:
+            self._thread.join()
         # When the database is away now, the row grows old like that of a node that died.
         with contextlib.suppress(AnyDatabaseError):
             Node.objects.filter(name=self.name).delete()
+
+    def announce(self) -> None:
+        """Make the row, unless that is done, and see to it from then on. Raises what the database raises."""
+        if not self._announced:
+            self.beat()  # as one that may have been made already, when it was the answer that was lost
+            self._thread.start()
+
+    @property
+    def _announced(self) -> bool:
+        return self._thread.ident is not None
 
     def lead(self, leading: bool) -> None:
         """Show whether this node leads; written at once."""

@@ -2,8 +2,8 @@
 
 One turn of the loop: keep the lease; if leading, look whether anything changed or is due, claim it, hand the
 runs to the executor, and do a little of what has time; then sleep until the next due time, the next look, or a
-wake-up. An error ends a turn, never the loop: it is logged once per kind, and the node steps down until the
-database answers again.
+wake-up. The first turn puts the node on record. An error ends a turn, never the loop: it is logged once per
+kind, and the node steps down until the database answers again.
 
 A leader with nothing to do sends one statement a second: the renewal of the lease brings the change counter.
 A standby sends one, too, and sleeps no longer than the lease has still to run.
@@ -127,6 +127,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         return pause
 
     def _turn(self) -> float:
+        self._presence.announce()
         self._keep_lease()
         if self._failures:
             # A commit may have succeeded although its answer was lost: then runs are on record as handed to

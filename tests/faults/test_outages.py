@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
@@ -16,9 +18,13 @@ from django.db import connection
 from django.utils import timezone
 from pytest_django import DjangoDbBlocker
 
-from hotdata.models import Run
+from hotdata.models import Node, Run
+from hotdata.models.runs import State
+from hotdata.models.schedules import Kind
 from project.settings import database
+from tests.builders import make_job
 from tests.faults.sites import Site, site, succeeded
+from tests.scheduling.processes import STOPPED, SchedulerProcess
 from tools.postgres_server import FAST, IMMEDIATE, PostgresServer
 
 LOCKED = 5.0  # seconds
@@ -99,6 +105,35 @@ def test_postgresql_is_stopped_for_ten_seconds_and_started_again(
     postgres_site.is_back_at_work(since=timezone.now())
     postgres_site.scheduler.wait_until(lambda: succeeded(ends_meanwhile, outlasts_it))
     postgres_site.ends_well()
+
+
+@on_postgres
+def test_a_scheduler_that_is_started_before_postgresql_waits_for_it(own_postgres: PostgresServer) -> None:
+    make_job(task="echo", trigger=Kind.INTERVAL, interval=timedelta(seconds=1), cron="")
+    connection.close()
+    own_postgres.stop(FAST)
+    with SchedulerProcess({**os.environ, "DATABASE_URL": own_postgres.url}) as scheduler:
+        scheduler.wait_for("scheduler.turn_failed error=OperationalError")
+        assert "Traceback" not in scheduler.output
+        own_postgres.start()
+        scheduler.wait_until(lambda: Run.objects.filter(state=State.SUCCEEDED).exists())
+        assert scheduler.output.count("scheduler.turn_failed") == 1
+        assert Node.objects.count() == 1
+        scheduler.send(signal.SIGTERM)
+        assert scheduler.wait() == 0, scheduler.output
+    assert not Node.objects.exists()
+
+
+@on_postgres
+def test_a_scheduler_that_waits_for_postgresql_can_be_stopped(own_postgres: PostgresServer) -> None:
+    connection.close()
+    own_postgres.stop(FAST)
+    with SchedulerProcess({**os.environ, "DATABASE_URL": own_postgres.url}) as scheduler:
+        scheduler.wait_for("scheduler.turn_failed")
+        scheduler.send(signal.SIGTERM)
+        assert scheduler.wait() == 0, scheduler.output
+    assert scheduler.says(STOPPED)
+    assert "Traceback" not in scheduler.output
 
 
 @on_postgres

@@ -33,6 +33,37 @@ def test_a_node_is_on_record_for_as_long_as_the_block_lasts() -> None:
     assert not Node.objects.exists()
 
 
+def test_a_node_that_is_announced_later_is_not_on_record_before() -> None:
+    with Presence(timeout=BRISK, later=True) as presence:
+        assert not Node.objects.exists()
+        presence.announce()
+        presence.announce()
+        assert Node.objects.get().name == presence.name
+        grow_old(presence)
+        eventually(lambda: Node.objects.alive(timedelta(seconds=5)).exists())
+    assert not Node.objects.exists()
+
+
+def test_a_node_that_was_never_announced_leaves_without_a_word() -> None:
+    with Presence(timeout=TIMEOUT, later=True):
+        pass
+    assert not Node.objects.exists()
+
+
+def test_an_announcement_whose_answer_was_lost_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made_unheard(presence: Presence) -> None:
+        monkeypatch.undo()
+        presence.beat()
+        raise OperationalError("The connection is closed.")
+
+    monkeypatch.setattr(Presence, "beat", made_unheard)
+    with Presence(timeout=TIMEOUT, later=True) as presence:
+        with pytest.raises(OperationalError):
+            presence.announce()
+        presence.announce()
+        assert Node.objects.count() == 1
+
+
 def test_two_nodes_of_one_process_have_names_of_their_own() -> None:
     with Presence(timeout=TIMEOUT) as first, Presence(timeout=TIMEOUT) as second:
         assert first.name != second.name
@@ -91,8 +122,8 @@ def test_heartbeats_outlive_an_outage_of_the_database_and_any_other_error(
             raise error("The connection is closed.")
         beat(presence)
 
-    monkeypatch.setattr(Presence, "beat", fail_thrice)
     with Presence(timeout=BRISK) as presence:
+        monkeypatch.setattr(Presence, "beat", fail_thrice)
         grow_old(presence)
         eventually(lambda: Node.objects.alive(timedelta(seconds=5)).exists())
     assert failures == 3

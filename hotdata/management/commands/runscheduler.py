@@ -96,7 +96,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, workers: int, grace: float, **options: Any) -> None:
         executor: ThreadExecutor | None = None
         with Presence(
-            timeout=conf().node_timeout, running=lambda: executor.running if executor else 0
+            timeout=conf().node_timeout,
+            running=lambda: executor.running if executor else 0,
+            later=True,  # by the scheduler's loop, which waits for a database that is away, and can be stopped
         ) as presence:
             executor = ThreadExecutor(node=presence.name, workers=workers)
             listener = Listener(lambda: look(scheduler, executor))
