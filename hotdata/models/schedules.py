@@ -144,7 +144,7 @@ class ScheduleQuerySet(models.QuerySet["Schedule"]):
                 job_state=ScheduleState(timetable=timetable).encode(),
             )
             return
-        if schedule.state == ScheduleState(timetable=timetable):
+        if schedule.state == ScheduleState(timetable=timetable) and not schedule.has_lost_its_time(now):
             return
         timetable.trigger()  # which tells whether it can be built at all
         next_run_time = timetable.next_fire(schedule.settled_to(timetable, now) + timetable.offset)
@@ -221,6 +221,22 @@ class Schedule(DjangoJob):  # type: ignore[misc]  # django-apscheduler has no ty
             last = Run.objects.of_job(self.id).aggregate(last=models.Max("scheduled_for"))["last"]
             return max(settled, last or settled)
         return settled
+
+    def has_lost_its_time(self, now: datetime) -> bool:
+        """Whether there is no next time, although by its own timetable there is one: somebody took it away.
+
+        A schedule at its end has none left. Whether it was there before the clock was set back, the records tell.
+        """
+        state = self.state
+        if self.next_run_time is not None or state.timetable is None or state.error:
+            return False
+        try:
+            if state.timetable.next_fire(now) is None:
+                return False
+            settled = self.settled_to(state.timetable, now)
+            return state.timetable.next_fire(settled + state.timetable.offset) is not None
+        except BadTrigger:
+            return False
 
     def account_overtaken(self, job: Job, now: datetime, reason: str) -> None:
         """Record due times that were reached but not fired, and now never will be, as missed."""

@@ -14,7 +14,7 @@ import logging
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, TextField
+from django.db.models import Exists, OuterRef, Q, Subquery, TextField
 from django.db.models.functions import Cast, JSONObject
 
 from hotdata.exceptions import BadTrigger
@@ -62,7 +62,7 @@ class Reconciler:
             met[name] = look
             if self._known.get(name) != look:
                 changed.append(name)
-        planned = sum(_plan_or_park(job, now) for job in _astray(changed))
+        planned = sum(_plan_or_park(job, now) for job in _astray(changed, now))
         # Only now: what an error interrupts is compared again. By the last one and not by the greatest: the
         # database may sort names otherwise than Python.
         self._met |= met
@@ -76,21 +76,23 @@ class Reconciler:
 
     def _read(self, size: int) -> list[tuple[str, int]]:
         """Name and look of the next `size` jobs; fewer at the end."""
+        schedule = Schedule.objects.filter(id=OuterRef("name"))
         definition = JSONObject(**{column: column for column in COLUMNS})
         rows = (
             Job.objects.filter(name__gt=self._reached)
             .order_by("name")
             .annotate(
                 look=Cast(definition, TextField()),
-                planned=Exists(Schedule.objects.filter(id=OuterRef("name"))),
+                # Nothing where there is no schedule.
+                rests=Subquery(schedule.values(rests=Q(next_run_time__isnull=True))[:1]),
             )
-            .values_list("name", "look", "planned")
+            .values_list("name", "look", "rests")
         )
-        return [(name, hash((look, planned))) for name, look, planned in rows[:size]]
+        return [(name, hash((look, rests))) for name, look, rests in rows[:size]]
 
 
-def _astray(names: list[str]) -> list[Job]:
-    """Those of the jobs called `names` whose schedule doesn't match, is missing or is parked."""
+def _astray(names: list[str], now: datetime) -> list[Job]:
+    """Those of the jobs called `names` whose schedule doesn't match, is missing or parked, or has lost its time."""
     if not names:
         return []
     jobs = Job.objects.only("name", *COLUMNS).in_bulk(names, field_name="name")
@@ -99,7 +101,10 @@ def _astray(names: list[str]) -> list[Job]:
     return [
         job
         for name, job in jobs.items()
-        if name not in planned or planned[name].error or planned[name].timetable != job.timetable()
+        if name not in planned
+        or planned[name].error
+        or planned[name].timetable != job.timetable()
+        or schedules[name].has_lost_its_time(now)
     ]
 
 

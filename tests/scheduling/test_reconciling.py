@@ -10,10 +10,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from hotdata.models import Job, Schedule
+from hotdata.models.runs import Cause, State
 from hotdata.models.schedules import Kind, ScheduleQuerySet
 from hotdata.scheduling import reconciling
 from hotdata.scheduling.reconciling import Reconciler
-from tests.builders import make_job
+from tests.builders import make_job, make_run
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -39,9 +40,9 @@ def loaded_jobs(reconciler: Reconciler, monkeypatch: pytest.MonkeyPatch) -> list
     names: list[str] = []
     astray = reconciling._astray
 
-    def note(some: list[str]) -> list[Job]:
+    def note(some: list[str], now: datetime) -> list[Job]:
         names.extend(some)
-        return astray(some)
+        return astray(some, now)
 
     with monkeypatch.context() as patched:
         patched.setattr(reconciling, "_astray", note)
@@ -71,6 +72,49 @@ def test_whatever_was_changed_by_a_bulk_update_is_found_in_the_next_pass(
     assert whole_pass(reconciler) == 1
     assert Schedule.objects.planned(job.name) == Job.objects.get(pk=job.pk).timetable()
     assert whole_pass(reconciler) == 0
+
+
+def take_time_away(job: Job) -> None:
+    Schedule.objects.filter(id=job.name).update(next_run_time=None)
+
+
+def next_run_time(job: Job) -> datetime | None:
+    return Schedule.objects.get(id=job.name).next_run_time
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["in the first pass", "in a later one"])
+def test_a_schedule_whose_time_was_taken_away_gets_its_next_one(reconciler: Reconciler, known: bool) -> None:
+    job = make_job(cron="", trigger=Kind.INTERVAL, interval=HOUR, created_at=NOW - HOUR / 2)
+    if known:
+        whole_pass(reconciler)
+    take_time_away(job)
+    assert whole_pass(reconciler) == 1
+    assert next_run_time(job) == NOW + HOUR / 2
+    assert whole_pass(reconciler) == 0
+
+
+@pytest.mark.parametrize("fields", [{"ends_at": NOW - HOUR}, {"paused": True}], ids=["at its end", "paused"])
+def test_a_schedule_that_is_to_have_no_time_gets_none(reconciler: Reconciler, fields: dict[str, Any]) -> None:
+    job = make_job(**fields)
+    take_time_away(job)
+    assert whole_pass(reconciler) == 0
+    assert next_run_time(job) is None
+
+
+def test_a_one_off_that_is_done_is_not_due_again_when_the_clock_was_set_back(reconciler: Reconciler) -> None:
+    job = make_job(cron="", trigger=Kind.DATE, run_at=NOW + HOUR)
+    take_time_away(job)
+    make_run(job, cause=Cause.SCHEDULE, scheduled_for=job.run_at, state=State.SUCCEEDED)
+    assert whole_pass(reconciler) == 0
+    assert next_run_time(job) is None
+
+
+def test_an_edit_gives_a_schedule_its_time_back_as_well(reconciler: Reconciler) -> None:
+    job = make_job()
+    take_time_away(job)
+    job.title = "edited"
+    job.save()
+    assert next_run_time(job) is not None
 
 
 class Watched:
