@@ -19,7 +19,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from django.db import Error as AnyDatabaseError
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from django.utils import timezone
 
@@ -217,7 +216,7 @@ class Clerk:
             return
         try:
             started = self._starter.start(chunk, self._contexts.keys())
-        except AnyDatabaseError:
+        except Exception:
             self._backlog.extendleft(reversed(chunk))
             raise
         for run in started:

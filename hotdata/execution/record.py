@@ -76,11 +76,18 @@ def _are_waited_for(runs: Sequence[Run]) -> bool:
 
 
 def _pause_failing(runs: Sequence[Run]) -> None:
-    """Pause the jobs that have failed as often in a row as they may. In transactions of its own: it locks schedules."""
+    """Pause the jobs that have failed as often in a row as they may. In transactions of its own: it locks schedules.
+
+    Raises nothing: the outcomes are on record, and a job that could not be paused is at its next failure.
+    """
     failed = (run for run in runs if run.state in FAILURES and run.definition)
     names = {run.job_id for run in failed if run.job.pause_after_failures}
-    if names:
+    if not names:
+        return
+    try:
         Job.objects.pause_failing(*names)
+    except Exception:
+        logger.exception("run.pause_failed jobs=%s", ",".join(sorted(names)))
 
 
 def _unrecordable(outcome: Outcome, error: Exception) -> Outcome:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence, Set
 
-from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from hotdata.execution.runner import attach_jobs
@@ -44,13 +43,13 @@ class Starter:
     def start(self, runs: list[Run], working: Set[int]) -> list[Run]:
         """Start `runs`; return those that are to be worked on and, by id, are not among `working`.
 
-        Raises what the database raises; then some may be started nevertheless, and another try finds out.
+        Whatever this raises, some may be started nevertheless, and another try finds out.
         """
         try:
             attach_jobs(runs)
             started = Run.objects.start(runs, self._node, timezone.now())
             started += self._started_unheard(runs, {run.id for run in started} | working)
-        except AnyDatabaseError:
+        except Exception:
             self._in_doubt.update(run.id for run in runs)
             raise
         self._in_doubt.difference_update(run.id for run in runs)

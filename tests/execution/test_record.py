@@ -14,7 +14,8 @@ from hotdata.execution import record as recorder
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.record import record, record_each
 from hotdata.models import ChangeCounter, Job, Run, bulk
-from hotdata.models.runs import State
+from hotdata.models.jobs import JobQuerySet
+from hotdata.models.runs import Cause, State
 from tests.builders import NODE, make_job, make_run
 
 pytestmark = pytest.mark.django_db
@@ -281,6 +282,24 @@ def test_a_database_that_is_away_is_no_fault_of_an_outcome(monkeypatch: pytest.M
             record_each([make_outcome(run)])
     record_each([make_outcome(run, result=1)])
     assert (stored(run).state, stored(run).error) == (State.SUCCEEDED, "")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("error", [RuntimeError("broken on purpose"), OperationalError("lock timeout")])
+def test_a_job_that_can_not_be_paused_keeps_no_outcome_from_being_settled(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    job = make_job(pause_after_failures=1)
+    first, second = (
+        make_running(job, cause=Cause.SCHEDULE, scheduled_for=ENDED + n * SECOND) for n in (0, 1)
+    )
+    with monkeypatch.context() as broken:
+        broken.setattr(JobQuerySet, "pause_failing", refuse(error))
+        record([make_outcome(first, State.FAILED)])
+    assert stored(first).state == State.FAILED
+    assert f"run.pause_failed jobs={job.name}" in caplog.text
+    record([make_outcome(second, State.FAILED)])
+    assert Job.objects.get(pk=job.pk).paused, "at its next failure"
 
 
 def test_an_error_of_the_recorder_itself_is_recorded_as_that(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,8 +359,12 @@ def test_a_run_that_is_cancelled_while_it_waits_for_a_worker_does_not_call_its_t
 # When the database is away
 
 
-@pytest.mark.parametrize("error", [OperationalError("gone away"), InterfaceError("connection closed")])
-def test_no_run_is_lost_when_the_database_is_away_as_runs_are_started(
+@pytest.mark.parametrize(
+    "error",
+    [OperationalError("gone away"), InterfaceError("connection closed"), RuntimeError("a bug")],
+    ids=lambda error: type(error).__name__,
+)
+def test_no_run_is_lost_whatever_goes_wrong_as_runs_are_started(
     make_executor: MakeExecutor, job_of: JobOf, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     broken = Broken(bulk.update, error, times=3)
