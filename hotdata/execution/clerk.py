@@ -62,6 +62,7 @@ class Clerk:
         self._backlog: deque[Run] = deque()
         self._contexts: dict[int, CurrentRun] = {}
         self._cut_off: set[int] = set()
+        self._has_cut = False
         self._unbegun: list[Run] = []
         self._unrecorded: list[Outcome] = []
         self._starter = Starter(node=node, workers=workers)
@@ -112,7 +113,7 @@ class Clerk:
         for _ in range(self._workers):
             self._started.put(None)
         self._thread.join(seconds)
-        return not self._cut_off and not self._contexts
+        return not self._has_cut and not self._contexts
 
     # The thread
 
@@ -193,9 +194,9 @@ class Clerk:
         """Record what came to an end. What fails half way is tried again in the next turn, to the same effect."""
         if self._cut_off:
             cut = record_cut_off(self._unrecorded, self._cut_off)
+            self._has_cut = self._has_cut or bool(cut)
             self._forget(cut)
             self._unrecorded = [end for end in self._unrecorded if end.run.id not in cut]
-            self._cut_off.difference_update(end.run.id for end in self._unrecorded)
         if not self._unrecorded:
             return
         try:
@@ -229,7 +230,6 @@ class Clerk:
         if self._unbegun:
             Run.objects.unstart(self._unbegun, self._node, timezone.now())
             self._forget(run.id for run in self._unbegun)
-            self._cut_off.difference_update(run.id for run in self._unbegun)
             self._unbegun = []
         if self._backlog:
             Run.objects.hand_back(self._node)

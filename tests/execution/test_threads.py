@@ -591,6 +591,27 @@ def test_what_ignores_its_cancellation_is_put_on_record_as_abandoned(
     assert abandoned.finished_at is not None
 
 
+def test_what_ends_by_itself_just_as_the_grace_is_over_is_not_cut_off(
+    make_executor: MakeExecutor, job_of: JobOf, gate: threading.Event
+) -> None:
+    """The clerk forgets it while it is told what to cancel."""
+
+    class Ending(dict[int, Any]):
+        def items(self) -> Any:
+            seen = list(super().items())
+            gate.set()
+            eventually(lambda: run.id not in self)
+            return seen
+
+    run = make_run(job_of(lambda: gate.wait(LONG) and None))
+    executor = make_executor()
+    executor._clerk._contexts = Ending()
+    executor.submit([run])
+    eventually(at_work(executor, 1))
+    assert executor.stop(AT_ONCE)
+    assert stored(run).state == State.SUCCEEDED
+
+
 def test_what_ignores_that_somebody_cancelled_it_is_not_made_again(
     make_executor: MakeExecutor, job_of: JobOf, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
