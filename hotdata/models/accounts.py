@@ -2,20 +2,21 @@
 
 Every due time has exactly one. What was started has a record of its own; due times that came to nothing, one
 after the other and for the same reason, share one: a job that is due each second, and finds its last run still
-going for an hour, leaves one ``skipped`` record that counts 3,600, not 3,600 records.
+going for an hour, leaves one ``skipped`` record that counts 3,600, not 3,600 records. A run that waits is an
+account, too, until a later due time overtakes it: then it has come to nothing like the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
 
 from django.db import transaction
 from django.db.models import OuterRef, Subquery
 from django_apscheduler.models import DjangoJob
 
 from hotdata.models import bulk
-from hotdata.models.runs import NEVER_STARTED, Run
+from hotdata.models.runs import NEVER_STARTED, OVERTAKEN, Cause, Run, State
 
 LONGEST_SPAN = timedelta(days=1)
 """How long a record goes on to take in later due times: clean-up goes by the age of records."""
@@ -27,24 +28,52 @@ def put_down(records: Sequence[Run]) -> None:
     The caller has locked the jobs' schedules, so nobody else accounts for due times of these jobs.
     """
     with transaction.atomic(savepoint=False):
-        taken_in = _extend_latest(records)
+        taken_in = _extend(_repeating(records))
         bulk.insert([record for record in records if record not in taken_in])
 
 
-def _extend_latest(records: Sequence[Run]) -> list[Run]:
-    """Extend what is on record by those of `records` that repeat it; returns these."""
+def overtake(jobs: Collection[str], now: datetime) -> None:
+    """Record as skipped what the schedules of `jobs` have put down to be run and nobody has started.
+
+    The caller puts down later due times, which take its place, in the same transaction, and has locked the schedules.
+    """
+    waiting = Run.objects.filter(job_id__in=jobs, cause=Cause.SCHEDULE, state=State.QUEUED, attempt=0)
+    records = list(waiting.select_for_update().order_by("scheduled_for"))
+    for record in records:
+        record.state, record.reason, record.finished_at = State.SKIPPED, OVERTAKEN, now
+        record.held, record.node = False, ""
+    repeating = _repeating(records)
+    # First: no due time can have two accounts at a time.
+    Run.objects.filter(id__in=[record.id for _, record in repeating]).delete()
+    taken_in = _extend(repeating)
+    bulk.insert([record for _, record in repeating if record not in taken_in])
+    alone = {record.id for record in records} - {record.id for _, record in repeating}
+    bulk.update(
+        [record for record in records if record.id in alone],
+        ["state", "reason", "finished_at", "held", "node"],
+    )
+
+
+def _repeating(records: Sequence[Run]) -> list[tuple[Run, Run]]:
+    """Those of `records` that say the same again as what is on record beside them, each after that."""
     first: dict[str, Run] = {}
     for record in records:
         first.setdefault(record.job_id, record)
     repeating = [record for record in first.values() if record.state in NEVER_STARTED]
     if not repeating:
         return []
-    latest = _latest_accounts([record.job_id for record in repeating])
-    pairs = [
+    latest = _latest_accounts(
+        [record.job_id for record in repeating], [record.id for record in records if record.id]
+    )
+    return [
         (latest[record.job_id], record)
         for record in repeating
         if record.job_id in latest and _repeats(record, latest[record.job_id])
     ]
+
+
+def _extend(pairs: Sequence[tuple[Run, Run]]) -> list[Run]:
+    """Of each of `pairs`, extend the first, which is on record, by the second; returns those that were taken in."""
     for known, record in pairs:
         known.coalesced_since = known.coalesced_since or known.scheduled_for
         known.coalesced += record.coalesced + 1
@@ -58,9 +87,10 @@ def _extend_latest(records: Sequence[Run]) -> list[Run]:
     return [record for known, record in pairs if known.id in hit]
 
 
-def _latest_accounts(jobs: Sequence[str]) -> dict[str, Run]:
-    """The record of the latest due time of each of `jobs`, by job; a probe of an index for each."""
-    latest = Run.objects.filter(job=OuterRef("id"), scheduled_for__isnull=False).order_by("-scheduled_for")
+def _latest_accounts(jobs: Sequence[str], but: Collection[int]) -> dict[str, Run]:
+    """The record of the latest due time of each of `jobs`, by job, `but` these; a probe of an index for each."""
+    accounts = Run.objects.filter(job=OuterRef("id"), scheduled_for__isnull=False).exclude(id__in=but)
+    latest = accounts.order_by("-scheduled_for")
     ids = DjangoJob.objects.filter(id__in=jobs).values(latest=Subquery(latest.values("id")[:1]))
     return {run.job_id: run for run in Run.objects.filter(id__in=ids)}
 

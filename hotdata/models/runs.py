@@ -58,6 +58,8 @@ NEVER_STARTED = (State.MISSED, State.SKIPPED)
 
 BY_SCHEDULE = "schedule"
 """In whose name a later due time cancels a run."""
+OVERTAKEN = "A later due time took its place."
+"""Why due times came to nothing that might have had a run."""
 
 
 class RunQuerySet(models.QuerySet["Run"]):
@@ -84,15 +86,16 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(state__in=WAITING, node="", held=False)
 
     def supersede(self, jobs: Collection[str], now: datetime) -> None:
-        """Cancel what has not ended of each of `jobs`, because later due times take its place."""
-        if not jobs:
-            return
+        """Cancel what has not ended of each of `jobs`, because later due times take its place.
+
+        What was never started is `accounts.overtake`'s.
+        """
         active = self.filter(job_id__in=jobs)
         active.filter(state__in=WAITING).update(
             state=State.CANCELLED,
             held=False,
             finished_at=now,
-            reason="A later due time took its place before it started (overlap: cancel_other).",
+            reason=OVERTAKEN,
         )
         asked = active.filter(state=State.RUNNING, cancel_requested_by="").update(
             cancel_requested_by=BY_SCHEDULE

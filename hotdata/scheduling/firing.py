@@ -20,7 +20,7 @@ from datetime import datetime
 
 from hotdata.models import Job, Run
 from hotdata.models.policies import Overlap
-from hotdata.models.runs import Cause, State
+from hotdata.models.runs import OVERTAKEN, Cause, State
 from hotdata.models.schedules import RESOLUTION, Timetable
 from hotdata.triggers import DueTimes
 from hotdata.triggers.zones import EARLIEST
@@ -112,7 +112,7 @@ class _Firing:
         if self._job.overlap == Overlap.CANCEL_OTHER:
             overtaken = trigger.due_between(begin, due.last - RESOLUTION)
             if overtaken.count:
-                records.append(self._record(overtaken, State.SKIPPED, "A later due time took its place."))
+                records.append(self._record(overtaken, State.SKIPPED, OVERTAKEN))
                 begin = due.last - RESOLUTION
         fired = trigger.first_due(self._queued + self._held, begin, due.last)
         records += [self.place(DueTimes(count=1, first=time, last=time)) for time in fired]

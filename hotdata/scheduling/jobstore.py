@@ -122,9 +122,10 @@ class JobStore(DjangoJobStore):  # type: ignore[misc]  # django-apscheduler has 
             if skip_recorded:
                 records = _without_recorded(records)
             held = [run for run in records if run.held]
-            Run.objects.supersede(
-                {run.job_id for run in held if run.job.overlap == Overlap.CANCEL_OTHER}, now
-            )
+            overtaking = {run.job_id for run in held if run.job.overlap == Overlap.CANCEL_OTHER}
+            if overtaking:
+                accounts.overtake(overtaking, now)
+                Run.objects.supersede(overtaking, now)
             accounts.put_down(records)
             Schedule.objects.advance(due)
         return Claim(

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from hotdata.models import Job, Run, accounts
-from hotdata.models.runs import Cause, State
+from hotdata.models.runs import OVERTAKEN, Cause, State
 from tests.builders import make_job
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -108,6 +108,37 @@ def test_when_one_can_not_be_put_down_none_is_extended() -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         accounts.put_down([account(job, START + SECOND), *twice])
     assert spans(job) == [(State.SKIPPED, START, START, 1)]
+
+
+def test_what_overtakes_a_record_that_clean_up_deletes_is_a_record_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    job = make_job()
+    accounts.put_down([account(job, START, reason=OVERTAKEN)])
+    accounts.put_down([account(job, START + SECOND, State.QUEUED, reason="")])
+    extend = accounts._extend
+
+    def clean_up_and_extend(pairs: list[tuple[Run, Run]]) -> list[Run]:
+        assert len(pairs) == 1
+        Run.objects.filter(pk=pairs[0][0].pk).delete()
+        return extend(pairs)
+
+    monkeypatch.setattr(accounts, "_extend", clean_up_and_extend)
+    accounts.overtake([job.name], START + 2 * SECOND)
+    assert spans(job) == [(State.SKIPPED, START + SECOND, START + SECOND, 1)]
+
+
+def test_to_overtake_runs_of_many_jobs_costs_no_more_statements_than_of_one() -> None:
+    def cost(jobs: list[Job], at: datetime) -> int:
+        accounts.put_down([account(job, at, State.QUEUED) for job in jobs])
+        with CaptureQueriesContext(connection) as captured:
+            accounts.overtake([job.name for job in jobs], at)
+        return len(captured)
+
+    jobs = [make_job() for _ in range(20)]
+    cost(jobs, START)
+    assert cost(jobs, START + SECOND) == cost(jobs[:1], START + 2 * SECOND)
+    assert Run.objects.count() == 20
 
 
 def test_many_jobs_cost_no_more_statements_than_one() -> None:

@@ -16,6 +16,7 @@ from hotdata.models.schedules import Kind
 from hotdata.scheduling.jobstore import Claim, JobStore
 from hotdata.scheduling.lease import LeaseKeeper
 from tests.builders import make_job, make_run
+from tests.faults.accounts import assert_each_due_time_has_one_account
 
 NODE = "claiming-node"
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -117,14 +118,66 @@ def test_cancel_other_asks_what_runs_to_stop_and_starts_when_it_has(store: JobSt
     assert states(job) == [State.CANCELLED, State.QUEUED]
 
 
-def test_cancel_other_cancels_what_waits_on_the_spot(store: JobStore) -> None:
+def test_cancel_other_cancels_a_retry_and_what_was_asked_for_by_hand_on_the_spot(store: JobStore) -> None:
+    job = make_minutely(Overlap.CANCEL_OTHER, max_retries=1)
+    end(start(store.claim(START)), State.FAILED)
+    by_hand = make_run(job)
+    store.claim(START + MINUTE)
+    assert sorted(states(job)) == [State.CANCELLED, State.CANCELLED, "held"]
+    assert Run.objects.get(pk=by_hand.pk).reason == "A later due time took its place."
+    assert len(take(START + MINUTE)) == 1
+
+
+def test_cancel_other_skips_what_was_not_started(store: JobStore) -> None:
     job = make_minutely(Overlap.CANCEL_OTHER)
     store.claim(START)
     store.claim(START + MINUTE)
+    assert states(job) == [State.SKIPPED, "held"]
+    skipped = Run.objects.get(state=State.SKIPPED)
+    assert (skipped.reason, skipped.node) == ("A later due time took its place.", "")
+    assert len(take(START + MINUTE)) == 1
+
+
+@pytest.mark.parametrize("coalesce", [True, False], ids=["coalesce", "each"])
+@pytest.mark.parametrize("step", [1, 3], ids=["one at a time", "three at a time"])
+def test_a_burst_beside_a_run_that_does_not_stop_leaves_one_record(
+    store: JobStore, coalesce: bool, step: int
+) -> None:
+    """However many due times overtake each other, there are the run, one record, and what waits now."""
+    job = make_minutely(Overlap.CANCEL_OTHER, coalesce=coalesce)
+    first = start(store.claim(START))
+    for minute in range(step, 31, step):
+        store.claim(START + minute * MINUTE)
+    assert states(job) == [State.RUNNING, State.SKIPPED, "held"]
+    assert_each_due_time_has_one_account(job.name, [START + n * MINUTE for n in range(31)])
+    end(first, State.CANCELLED)
+    [last] = take(START + 30 * MINUTE)
+    assert last.scheduled_for == START + 30 * MINUTE
+
+
+def test_a_burst_for_which_no_worker_is_free_leaves_one_record(store: JobStore) -> None:
+    """Each run is handed to a node, and overtaken before the node has begun it."""
+    job = make_minutely(Overlap.CANCEL_OTHER)
+    handed = list(store.claim(START).queued)
+    for minute in range(1, 10):
+        store.claim(START + minute * MINUTE)
+        handed += take(START + minute * MINUTE)
+    assert states(job) == [State.SKIPPED, State.QUEUED]
+    assert_each_due_time_has_one_account(job.name, [START + n * MINUTE for n in range(10)])
+    started = Run.objects.start(handed, NODE, START + 10 * MINUTE)
+    assert [run.scheduled_for for run in started] == [START + 9 * MINUTE]
+
+
+def test_what_was_started_as_it_was_overtaken_is_asked_to_stop(store: JobStore) -> None:
+    job = make_minutely(Overlap.CANCEL_OTHER)
+    first = start(store.claim(START))
+    store.claim(START + MINUTE)
+    end(first, State.CANCELLED)
+    [second] = take(START + MINUTE)
+    Run.objects.start([second], NODE, START + MINUTE)
     store.claim(START + 2 * MINUTE)
-    assert states(job) == [State.CANCELLED, State.CANCELLED, "held"]
-    assert "A later due time took its place" in Run.objects.of_job(job.name).last().reason
-    assert len(take(START + 2 * MINUTE)) == 1
+    assert states(job) == [State.CANCELLED, State.RUNNING, "held"]
+    assert Run.objects.get(pk=second.pk).cancel_requested_by == "schedule"
 
 
 def test_cancel_other_leaves_other_jobs_alone(store: JobStore) -> None:
