@@ -18,6 +18,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 
 PREFIX = "HOTDATA_"
+SECRET_PREFIX = "HOTDATA_SECRET_PREFIX"  # noqa: S105 - the name of a setting, not a secret
+"""The environment variable for the setting of this name. It looks like one of the secrets, and is none."""
+HIGHEST_PORT = 65_535
 HOST_AND_PORT = re.compile(r"([^\s:/@\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
@@ -112,10 +115,14 @@ def load() -> Conf:
     if loaded.cache not in settings.CACHES:
         raise ImproperlyConfigured(f"{PREFIX}CACHE names {loaded.cache!r}, which is not in CACHES.")
     for pair in loaded.allow_private:
-        if not HOST_AND_PORT.fullmatch(pair):
+        if not HOST_AND_PORT.fullmatch(pair) or int(pair.rpartition(":")[2]) > HIGHEST_PORT:
             raise ImproperlyConfigured(
                 f"{PREFIX}ALLOW_PRIVATE holds {pair!r}, which is not of the form host:port."
             )
+    if not loaded.demo_upstream.startswith(("http://", "https://")):
+        raise ImproperlyConfigured(
+            f"{PREFIX}DEMO_UPSTREAM must begin with http:// or https://, not {loaded.demo_upstream!r}."
+        )
     if loaded.lease_ttl <= loaded.poll_interval:
         raise ImproperlyConfigured(
             f"{PREFIX}LEASE_TTL must be longer than {PREFIX}POLL_INTERVAL: the leader renews between two polls."

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote, quote_plus
 
-from hotdata.conf import conf
+from hotdata.conf import SECRET_PREFIX, conf
 
 REDACTED = "[secret]"
 SHORTEST_SECRET = 4  # characters; shorter ones stand in half of all texts by chance
+SHORTEST_TELLING = 8  # characters; where a shorter one stands, it may well do so by chance
 
 
 def shortened(text: str, limit: int) -> str:
@@ -27,19 +31,39 @@ def storable(text: str) -> str:
     """
     if not text:
         return text
-    for secret in _secrets():
+    for secret in _secrets(SHORTEST_SECRET):
         text = text.replace(secret, REDACTED)
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def holds_secret(text: str) -> bool:
-    """Whether `text` holds the secret of an upstream."""
-    return any(secret in text for secret in _secrets())
+    """Whether `text` holds the secret of an upstream, one that is long enough not to stand there by chance."""
+    return any(secret in text for secret in _secrets(SHORTEST_TELLING))
 
 
-def _secrets() -> list[str]:
-    """The values of all environment variables that sources may name, also as a URL spells them; longest first."""
+def without_secrets(data: Any) -> Any:
+    """JSON `data` with the secrets of upstreams taken out of its texts and names."""
+    if isinstance(data, str):
+        return storable(data)
+    if isinstance(data, list):
+        return [without_secrets(item) for item in data]
+    if isinstance(data, dict):
+        return {storable(name): without_secrets(item) for name, item in data.items()}
+    return data
+
+
+def _secrets(shortest: int) -> list[str]:
+    """What all environment variables that sources may name hold, in all spellings, longest first."""
     prefix = conf().secret_prefix
-    values = {value for name, value in os.environ.items() if name.startswith(prefix)}
-    spelt = values | {quote(value, safe="") for value in values} | {quote_plus(value) for value in values}
-    return sorted((value for value in spelt if len(value) >= SHORTEST_SECRET), key=len, reverse=True)
+    values = {
+        value for name, value in os.environ.items() if name.startswith(prefix) and name != SECRET_PREFIX
+    }
+    spelt = {spelling for value in values for spelling in _spellings(value)}
+    return sorted((text for text in spelt if len(text) >= shortest), key=len, reverse=True)
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """`value` as it is, and as URLs and JSON spell it; and the words of one like `Bearer 3d8a…`, without the scheme."""
+    for text in {value, *(word for word in value.split() if len(word) >= SHORTEST_TELLING)}:
+        yield from (text, quote(text, safe=""), quote_plus(text))
+        yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])

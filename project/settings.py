@@ -25,6 +25,9 @@ from typing import Any, TypeVar
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
+from redis.connection import parse_url
+
+from hotdata.conf import SECRET_PREFIX
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = BASE_DIR / ".local"
@@ -178,11 +181,13 @@ DATABASES = {"default": database(DATABASE_URL)}
 # Redis
 
 REDIS_URL = env.ENVIRON.get("REDIS_URL") or "redis://127.0.0.1:6379/0"
-if not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
-    # The URL may hold a password, so it isn't repeated.
+try:
+    parse_url(REDIS_URL)  # type: ignore[no-untyped-call]
+except ValueError:
+    # The URL may hold a password, so neither it is repeated, nor the error, which quotes a part of it.
     raise ImproperlyConfigured(
-        "The environment variable REDIS_URL must begin with redis://, rediss:// or unix://."
-    )
+        "The environment variable REDIS_URL must be a URL such as redis://host:6379/0, rediss://… or unix:///path."
+    ) from None
 
 
 def redis_cache(prefix: str, serializer: str) -> dict[str, Any]:
@@ -284,6 +289,8 @@ SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_RESULT_LIMIT": read_int,
     "HOTDATA_UPSTREAM_MAX_BYTES": read_int,
     "HOTDATA_ALLOW_PRIVATE": read_list,
+    "HOTDATA_CACHE": read_text,
+    SECRET_PREFIX: read_text,
     "HOTDATA_RETENTION_DAYS": read_int,
     "HOTDATA_DEMO_UPSTREAM": read_text,
 }
@@ -291,7 +298,9 @@ SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
 NO_SETTINGS = ("HOTDATA_SECRET_", "HOTDATA_TEST_", "HOTDATA_DEV_")
 
 for _name, _value in env.ENVIRON.items():
-    if not _name.startswith("HOTDATA_") or _name.startswith(NO_SETTINGS) or not _value:
+    if not _name.startswith("HOTDATA_") or not _value:
+        continue
+    if _name.startswith(NO_SETTINGS) and _name not in SETTING_READERS:
         continue
     if _name not in SETTING_READERS:
         raise ImproperlyConfigured(

@@ -92,8 +92,12 @@ def _no_env_file() -> None:
         ("HOTDATA_GRACE", "inf", "HOTDATA_GRACE must be a positive number of seconds, not inf."),
         ("HOTDATA_GRACE", "-1", "HOTDATA_GRACE must be a positive number of seconds"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL is not a database URL."),
-        ("REDIS_URL", "http://127.0.0.1:6379", "REDIS_URL must begin with redis://, rediss:// or unix://."),
-        ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL must begin with redis://, rediss:// or unix://."),
+        ("REDIS_URL", "http://127.0.0.1:6379", "REDIS_URL must be a URL such as redis://host:6379/0"),
+        ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL must be a URL such as redis://host:6379/0"),
+        ("REDIS_URL", "redis://host:abc/0", "REDIS_URL must be a URL such as redis://host:6379/0"),
+        ("HOTDATA_CACHE", "nowhere", "HOTDATA_CACHE names 'nowhere', which is not in CACHES."),
+        ("HOTDATA_DEMO_UPSTREAM", "nonsense", "HOTDATA_DEMO_UPSTREAM must begin with http:// or https://"),
+        ("HOTDATA_ALLOW_PRIVATE", "127.0.0.1:99999", "HOTDATA_ALLOW_PRIVATE holds '127.0.0.1:99999'"),
     ],
 )
 def test_a_bad_value_stops_the_site_with_a_sentence(name: str, value: str, sentence: str) -> None:
@@ -116,6 +120,7 @@ def test_there_is_no_secret_key_by_default() -> None:
         # The slash ends the host, so what stands before it is taken for a port.
         ("DATABASE_URL", f"postgres://user:{PASSWORD}/x@db.example/hotdata"),
         ("REDIS_URL", f"http://user:{PASSWORD}@redis.example"),
+        ("REDIS_URL", f"redis://user:{PASSWORD}/x@redis.example"),
     ],
 )
 def test_a_bad_value_that_holds_a_secret_is_not_repeated(name: str, value: str) -> None:
@@ -280,3 +285,9 @@ def test_a_misspelt_variable_of_hotdata_stops_the_site() -> None:
 
 def test_a_secret_of_an_upstream_is_no_setting_and_stops_nothing() -> None:
     assert show("DEBUG", HOTDATA_SECRET_STOCKS="sesame") == {"DEBUG": False}
+
+
+def test_the_prefix_of_secrets_is_a_setting_although_it_looks_like_one_of_them() -> None:
+    assert show("HOTDATA_SECRET_PREFIX", HOTDATA_SECRET_PREFIX="UPSTREAM_") == {
+        "HOTDATA_SECRET_PREFIX": "UPSTREAM_"
+    }

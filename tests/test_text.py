@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from urllib.parse import quote
 
 import pytest
 
-from hotdata.text import shortened, storable
+from hotdata.text import holds_secret, shortened, storable, without_secrets
 
 SECRET = "s3same/open+now=="
 
@@ -36,3 +37,38 @@ def test_a_long_text_keeps_its_two_ends() -> None:
     assert kept.startswith("a" * 50)
     assert kept.endswith("c" * 50)
     assert "1,000 characters left out" in kept
+
+
+def test_of_a_secret_with_its_scheme_the_token_alone_is_a_secret_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOTDATA_SECRET_BEARER", "Bearer tok-12345678")
+    assert storable("invalid token tok-12345678, Bearer") == "invalid token [secret], Bearer"
+    assert holds_secret("tok-12345678")
+
+
+def test_a_secret_is_found_as_json_spells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOTDATA_SECRET_QUOTED", 'quo"ted\\é-secret')
+    for document in (json.dumps('quo"ted\\é-secret'), json.dumps('quo"ted\\é-secret', ensure_ascii=False)):
+        assert holds_secret(document)
+
+
+def test_a_short_secret_condemns_no_value_in_which_it_may_stand_by_chance(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOTDATA_SECRET_DEMO", "demo")
+    assert not holds_secret("demographics")
+    assert storable("key=demo") == "key=[secret]"
+
+
+def test_the_setting_that_names_the_prefix_is_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOTDATA_SECRET_PREFIX", "HOTDATA_SECRET_")
+    assert storable("HOTDATA_SECRET_STOCKS") == "HOTDATA_SECRET_STOCKS"
+
+
+def test_json_data_is_freed_of_secrets_wherever_they_stand() -> None:
+    data = {"urls": [f"?key={SECRET}", 1, None], SECRET: {"deep": [SECRET]}, "n": 2.5, "ok": True}
+    assert without_secrets(data) == {
+        "urls": ["?key=[secret]", 1, None],
+        "[secret]": {"deep": ["[secret]"]},
+        "n": 2.5,
+        "ok": True,
+    }

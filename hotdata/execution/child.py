@@ -22,6 +22,7 @@ from hotdata.execution import preload  # noqa: F401 - Django is up from here on;
 from hotdata.execution.context import CurrentRun, RunLog, captured_output, entered
 from hotdata.execution.runner import attempt
 from hotdata.execution.wire import Begun, Ended, Message, Order, Progressed, Wrote, decode_order, encode
+from hotdata.text import storable
 
 REPORT_INTERVAL = 0.2  # seconds between two reports of progress; a loop may report a million times
 PIECE = 32 * 1024  # characters of log in one message
@@ -116,7 +117,7 @@ class _ReportingLog(RunLog):
         self._voice = voice
 
     def write(self, text: str) -> None:
-        text = text.encode("utf-8", "replace").decode()  # halves of surrogate pairs have no JSON
+        text = storable(text)  # as a whole: a piece may hold half a secret
         for start in range(0, len(text), PIECE):
             self._voice.say(Wrote(text=text[start : start + PIECE]))
 

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from hotdata.exceptions import RunCancelled, RunTimedOut
+from hotdata.text import storable
 
 MOST_COUNTED = 2**31 - 1  # what a record's counters hold
 
@@ -39,6 +40,7 @@ class RunLog:
         """Characters written so far; grows with each write, so it tells whether there is something new."""
 
     def write(self, text: str) -> None:
+        text = storable(text)  # before a piece is cut off, which may hold half a secret
         with self._lock:
             self.size += len(text)
             room = self._half - self._head_size

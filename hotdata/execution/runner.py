@@ -28,7 +28,7 @@ from hotdata.models import Job, Run
 from hotdata.models.policies import Isolation
 from hotdata.models.runs import State
 from hotdata.registry import Task
-from hotdata.text import shortened, storable
+from hotdata.text import holds_secret, shortened, storable, without_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -170,8 +170,9 @@ def _failed(current: CurrentRun, error: BaseException) -> Ending:
     known = isinstance(error, HotdataError)
     return {
         "state": State.TIMED_OUT if timed_out else State.FAILED,
-        "error": storable(shortened(_said(error), ERROR_LIMIT)),
-        "traceback": storable(shortened("".join(tracebacks.format_exception(error)), conf().log_limit)),
+        # What is cut first may hold half a secret.
+        "error": shortened(storable(_said(error)), ERROR_LIMIT),
+        "traceback": shortened(storable("".join(tracebacks.format_exception(error))), conf().log_limit),
         "permanent": known and error.permanent,  # type: ignore[attr-defined]
         "retry_after": error.retry_after if known else None,  # type: ignore[attr-defined]
         "result": _result_of(error) if known else None,
@@ -212,4 +213,5 @@ def to_json(value: Any) -> Any:
     if len(encoded) > limit:
         raise BadResult(f"The task returned {len(encoded):,} bytes of JSON; at most {limit:,} are recorded.")
     # PostgreSQL's jsonb can't hold NUL characters.
-    return msgspec.json.decode(NUL.sub(rb"\1\\ufffd", encoded))
+    data = msgspec.json.decode(NUL.sub(rb"\1\\ufffd", encoded))
+    return without_secrets(data) if holds_secret(encoded.decode()) else data

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import hotdata
 from hotdata.exceptions import RunCancelled, RunTimedOut
 from hotdata.execution.context import CurrentRun, RunLog, RunLogHandler, captured_output, entered
+from hotdata.text import storable
 
 HOUR = timedelta(hours=1)
 LONG = 60  # seconds; no test gets that far
@@ -67,13 +68,20 @@ def test_whatever_is_written_the_log_holds_its_two_ends_and_counts_the_rest(
     log = RunLog(limit)
     for text in writes:
         log.write(text)
-    everything, half = "".join(writes), limit // 2
+    everything, half = "".join(map(storable, writes)), limit // 2
     left_out = len(everything) - 2 * half
     if left_out <= 0:
         assert log.text() == everything
     else:
         gap = f"\n… {left_out:,} characters left out …\n"
         assert log.text() == everything[:half] + gap + everything[-half:]
+
+
+def test_a_secret_across_the_cut_leaves_no_half_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOTDATA_SECRET_STOCKS", "sesame-open-now")
+    log = RunLog(20)
+    log.write("key=sesame-open-now " + "." * 100)
+    assert "sesame" not in log.text()
 
 
 def test_threads_that_write_to_one_log_lose_nothing() -> None:

@@ -16,7 +16,7 @@ from pytest_django import Settings
 
 import hotdata
 from hotdata.exceptions import BadResult, HotdataError, UpstreamStatus
-from hotdata.execution import progress
+from hotdata.execution import progress, runner
 from hotdata.execution.context import CurrentRun
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.runner import execute, make_context, perform, to_json
@@ -186,6 +186,25 @@ def test_the_result_that_an_error_carries_is_recorded_as_far_as_it_can_be(regist
     assert performed(name, {"result": "good"}).result == {"done": 3}
     unusable = performed(name, {"result": "bad"})
     assert (unusable.result, unusable.error) == (None, "HotdataError: half of it failed")
+
+
+def test_a_secret_in_a_result_or_across_the_cut_of_an_error_is_not_on_record(
+    register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = "sesame-open-now"
+    monkeypatch.setenv("HOTDATA_SECRET_STOCKS", secret)
+
+    def give() -> dict[str, str]:
+        return {"url": f"https://example.com/?key={secret}"}
+
+    def fail() -> None:
+        half = runner.ERROR_LIMIT // 2 - len("RuntimeError: ") - len(secret) // 2
+        raise RuntimeError("x" * half + secret + "x" * runner.ERROR_LIMIT)
+
+    assert performed(register(give)).result == {"url": "https://example.com/?key=[secret]"}
+    outcome = performed(register(fail))
+    assert "sesame" not in outcome.error
+    assert "sesame" not in outcome.traceback
 
 
 def test_an_error_that_can_not_even_say_what_it_is_is_an_outcome(register: Register) -> None:
