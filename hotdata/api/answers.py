@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 import msgspec
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
+from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 from django.utils.decorators import decorator_from_middleware
+
+logger = logging.getLogger(__name__)
+
+DATABASE_BACK = timedelta(seconds=5)
 
 View = Callable[..., HttpResponse]
 SAFE_METHODS = frozenset({"GET", "HEAD"})
@@ -48,7 +55,7 @@ def methods(*allowed: str) -> Callable[[View], View]:
         @functools.wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             if request.method in allowed:
-                return view(request, *args, **kwargs)
+                return _in_json(view, request, *args, **kwargs)
             answer = json_error(f"Use {' or '.join(allowed)} here.", status=405)
             answer["Allow"] = ", ".join(allowed)
             return answer
@@ -58,6 +65,19 @@ def methods(*allowed: str) -> Callable[[View], View]:
         return guarded
 
     return decorate
+
+
+def _in_json(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    """`view`, with JSON in place of the pages by which Django refuses what is too much, or fails without a database."""
+    try:
+        return view(request, *args, **kwargs)
+    except (RequestDataTooBig, TooManyFieldsSent) as error:
+        return json_error(str(error), status=413)
+    except OperationalError:
+        logger.exception("api.database_away path=%s", request.path)
+        return json_error(
+            "The database can't be used now; nothing was done.", status=503, retry_after=DATABASE_BACK
+        )
 
 
 def staff_with(permission: str) -> Callable[[View], View]:

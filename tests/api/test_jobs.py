@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import OperationalError
+from django.middleware.csrf import get_token
 from django.test import Client
 
 from hotdata.models import ChangeCounter, Job, Run
@@ -252,3 +254,31 @@ def test_a_post_with_a_csrf_token_is_accepted(logged_in: LoggedIn, job: Job) -> 
     client.get("/admin/")
     token = client.get("/admin/password_change/").cookies["csrftoken"].value
     assert trigger(client, headers={"X-CSRFToken": token}).status_code == 202
+
+
+def test_a_form_is_no_body(logged_in: LoggedIn, job: Job) -> None:
+    """The check of its token reads a form, and there is no body left after that."""
+    client = logged_in("run_job", check_csrf=True)
+    client.get("/admin/")
+    token = get_token(client.request().wsgi_request)
+    client.cookies["csrftoken"] = token
+    answer = client.post("/admin/jobs/clean/trigger", {"csrfmiddlewaretoken": token})
+    assert "it is a form, and not JSON" in refused(answer, 400)
+
+
+def test_a_body_that_is_too_large_is_refused_in_json(logged_in: LoggedIn, job: Job) -> None:
+    body = b'{"params": {"x": "' + b"x" * 3_000_000 + b'"}}'
+    refused(trigger(logged_in("run_job"), body=body), 413)
+
+
+def test_a_database_that_is_away_is_503_and_says_when_to_ask_again(
+    logged_in: LoggedIn, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise OperationalError("database is locked")
+
+    client = logged_in("run_job")
+    monkeypatch.setattr(Job, "request_run", fail)
+    answer = trigger(client)
+    assert refused(answer, 503) == "The database can't be used now; nothing was done."
+    assert answer["Retry-After"] == "5"

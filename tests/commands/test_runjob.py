@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
 import hotdata
 from hotdata.models import Job, Node, Run, Schedule
@@ -165,6 +166,21 @@ def test_parameters_that_do_not_fit_are_refused_and_nothing_runs(
 def test_a_job_that_does_not_exist_is_refused_with_those_that_do(job_of: JobOf) -> None:
     job_of(echo, name="update_stocks")
     assert refused("stocks") == "There is no job named 'stocks'. Jobs: update_stocks."
+
+
+def test_a_name_that_no_database_takes_is_refused(job_of: JobOf) -> None:
+    with pytest.raises(CommandError, match="There is no job named"):
+        runjob("\udcff")
+
+
+def test_a_database_that_is_locked_is_a_sentence(job_of: JobOf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: Any, **options: Any) -> None:
+        raise OperationalError("database is locked")
+
+    job = job_of(lambda: None)
+    monkeypatch.setattr(Job, "request_run", fail)
+    with pytest.raises(CommandError, match="The database can't be used now: database is locked"):
+        runjob(job.name)
 
 
 def test_without_any_job_the_command_says_how_to_get_some() -> None:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import OperationalError
 from django.utils import timezone
 from tqdm import tqdm
 
@@ -24,6 +25,7 @@ from hotdata.models import Job, Run
 from hotdata.models.runs import Cause, State
 from hotdata.models.schedules import Kind
 from hotdata.scheduling.presence import Presence
+from hotdata.text import storable
 
 EPILOG = """\
 examples:
@@ -57,7 +59,13 @@ class Command(BaseCommand):
         parser.add_argument("--at", metavar="WHEN", help="'in 5 minutes', '09:30' or '2026-11-24 09:30'")
 
     def handle(self, *args: Any, name: str, param: list[str], at: str | None, **options: Any) -> None:
-        job = Job.objects.filter(name=name).first()
+        try:
+            self._run(name, param, at)
+        except OperationalError as error:
+            raise CommandError(f"The database can't be used now: {error}") from error
+
+    def _run(self, name: str, param: list[str], at: str | None) -> None:
+        job = Job.objects.filter(name=storable(name)).first()
         if job is None:
             known = ", ".join(Job.objects.values_list("name", flat=True)) or "none; see setup_hotdata"
             raise CommandError(f"There is no job named {name!r}. Jobs: {known}.")
