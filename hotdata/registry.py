@@ -34,10 +34,13 @@ class Param:
     type: Any
     required: bool
     default: Any = None
+    bare_type: Any = None
+    """The type without what `typing.Annotated` adds to it."""
 
     def describe(self) -> str:
         """The parameter as its author wrote it, e.g. ``days: int = 90``."""
-        annotation = self.type.__name__ if isinstance(self.type, type) else str(self.type)
+        bare = self.bare_type or self.type
+        annotation = bare.__name__ if isinstance(bare, type) else str(bare)
         annotation = annotation.replace("typing.", "")
         return f"{self.name}: {annotation}" + ("" if self.required else f" = {self.default!r}")
 
@@ -229,17 +232,21 @@ def _params(function: TaskFunction) -> tuple[Param, ...]:
     origin = _origin(function)
     _check_plain("task", function)
     try:
-        types = typing.get_type_hints(function)
+        types = typing.get_type_hints(function, include_extras=True)
+        bare_types = typing.get_type_hints(function)
     except (NameError, AttributeError, TypeError, SyntaxError) as error:
         raise RegistrationError(
             f"The task {origin} has an annotation that can't be resolved: {error}."
         ) from error
     return tuple(
-        _param(origin, parameter, types) for parameter in inspect.signature(function).parameters.values()
+        _param(origin, parameter, types, bare_types)
+        for parameter in inspect.signature(function).parameters.values()
     )
 
 
-def _param(origin: str, parameter: inspect.Parameter, types: Mapping[str, Any]) -> Param:
+def _param(
+    origin: str, parameter: inspect.Parameter, types: Mapping[str, Any], bare_types: Mapping[str, Any]
+) -> Param:
     if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
         raise RegistrationError(
             f"The task {origin} can't take *args, **kwargs or positional-only parameters."
@@ -254,6 +261,7 @@ def _param(origin: str, parameter: inspect.Parameter, types: Mapping[str, Any]) 
         type=types[parameter.name],
         required=required,
         default=None if required else parameter.default,
+        bare_type=bare_types[parameter.name],
     )
     try:
         msgspec.json.schema(param.type)

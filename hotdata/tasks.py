@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from django.utils import timezone
 
 import hotdata
@@ -18,6 +19,9 @@ from hotdata.models import Source
 from hotdata.observing import health, retention
 
 logger = logging.getLogger(__name__)
+
+DaysAhead = Annotated[int, msgspec.Meta(ge=0, le=366)]
+Age = Annotated[int, msgspec.Meta(ge=1, le=retention.MAX_DAYS)]
 
 
 @hotdata.task
@@ -53,7 +57,9 @@ def refresh_due() -> dict[str, Any]:
 
 
 @hotdata.task
-def warm_up(source: str = "forecast", cities_of: str = "weather", days_ahead: int = 1) -> dict[str, Any]:
+def warm_up(
+    source: str = "forecast", cities_of: str = "weather", days_ahead: DaysAhead = 1
+) -> dict[str, Any]:
     """Fetch the forecast of every known city for a coming day, by default tomorrow."""
     today = timezone.now().astimezone(ZoneInfo(hotdata.current_run().time_zone)).date()
     day = today + timedelta(days=days_ahead)
@@ -61,7 +67,7 @@ def warm_up(source: str = "forecast", cities_of: str = "weather", days_ahead: in
 
 
 @hotdata.task
-def cleanup_logs(days: int | None = None) -> dict[str, int]:
+def cleanup_logs(days: Age | None = None) -> dict[str, int]:
     """Delete runs and API calls that are older than some days, by default those of the setting."""
     try:
         age = retention.age_of(conf().retention_days if days is None else days)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from pytest_django import Settings
 
@@ -234,7 +235,14 @@ def test_cleanup_logs_refuses_days_that_no_record_can_have(days: int) -> None:
     make_run(make_job(), state=State.SUCCEEDED)
     outcome = performed("cleanup_logs", days=days)
     assert (outcome.state, outcome.permanent) == (State.FAILED, True)
-    assert outcome.error.startswith("BadParams: days: between 1 and 36,500")
+    assert outcome.error.startswith("BadParams: days: Expected `int` ")
+
+
+def test_a_job_with_parameters_out_of_bounds_is_refused_where_it_is_edited() -> None:
+    for task, params in (("cleanup_logs", {"days": -5}), ("warm_up", {"days_ahead": 10**9})):
+        with pytest.raises(ValidationError) as refused:
+            Job(name="j", task=task, params=params, cron="* * * * *").full_clean()
+        assert refused.value.message_dict.keys() == {"params"}
 
 
 # health_check

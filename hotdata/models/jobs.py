@@ -23,7 +23,7 @@ from hotdata.models.durations import SHORTEST_TIMEOUT, check_durations
 from hotdata.models.pauses import Pausable, PausableQuerySet
 from hotdata.models.policies import Policies
 from hotdata.models.runs import WAITING, Cause, Run, State
-from hotdata.models.schedules import Kind, Schedule, Timetable
+from hotdata.models.schedules import LONGEST_OFFSET, Kind, Schedule, Timetable
 from hotdata.triggers import Trigger, stable_offset
 
 NOTHING = timedelta(0)
@@ -155,6 +155,8 @@ class Job(Policies, Pausable):
         )
         # A duration that is out of all bounds would overflow the arithmetic of due times.
         errors |= self._check_task() | self._check_pause() | ({} if errors else self._check_trigger())
+        if self.jitter is not None and self.jitter > LONGEST_OFFSET:
+            errors["jitter"] = f"The jitter can be {LONGEST_OFFSET.days} days at most."
         if self.retry_delay > self.retry_delay_max:
             errors["retry_delay_max"] = "The longest retry delay is shorter than the first one."
         if errors:

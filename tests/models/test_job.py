@@ -95,6 +95,7 @@ def test_a_good_definition_is_accepted(clock: Any, fields: dict[str, Any]) -> No
         ({"ends_at": NOW - SECOND}, "ends_at", "lies in the past"),
         ({"jitter": -SECOND}, "jitter", "must be at least 0 seconds"),
         ({"jitter": 10_000 * DAY}, "jitter", "can be 360 days at most"),
+        ({"jitter": 361 * DAY}, "jitter", "can be 360 days at most"),
         ({"overlap": "maybe"}, "overlap", "not a valid choice"),
         ({"max_instances": 0}, "max_instances", "greater than or equal to 1"),
         ({"max_instances": 1001}, "max_instances", "less than or equal to 1000"),
