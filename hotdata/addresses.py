@@ -144,7 +144,11 @@ def _look_up(host: str, port: int, timeout: float) -> list[Address]:
         finally:
             _lookups.release()
 
-    threading.Thread(target=run, name="hotdata-lookup", daemon=True).start()
+    try:
+        threading.Thread(target=run, name="hotdata-lookup", daemon=True).start()
+    except RuntimeError:  # no thread is to be had
+        _lookups.release()
+        raise
     return lookup.result(timeout=max(timeout, 0))
 
 

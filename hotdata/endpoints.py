@@ -149,12 +149,19 @@ class Endpoint:
             return UpstreamPayload(f"The answer has no value at {self.value!r}.")
         return found
 
+    def _name(self, item: Any) -> Any:
+        """The key of an item of a batch answer; None for one that has none, whatever it is."""
+        try:
+            return _search(self.batch_key, item)
+        except UpstreamPayload:
+            return None
+
     def _items(self, document: Any) -> dict[str, Any]:
         items = _search(self.batch_items, document)
         if isinstance(items, dict):
             return items
         if isinstance(items, list) and self.batch_key:
-            named = [(_search(self.batch_key, item), item) for item in items]
+            named = [(self._name(item), item) for item in items]
             return {str(name): item for name, item in named if name is not None}
         raise UpstreamPayload(f"The batch answer has no items at {self.batch_items!r}.")
 

@@ -486,6 +486,13 @@ def test_an_item_without_a_key_is_nobodys() -> None:
     assert there == 1
 
 
+def test_an_item_whose_key_cannot_be_read_stops_no_other() -> None:
+    body = b'[{"s": "A", "p": 1}, {"p": 2}, 3, null]'
+    values = read(body, "A", "B", value="p", batch_key="join('', [s])")
+    assert values["A"] == 1
+    assert isinstance(values["B"], UpstreamPayload)
+
+
 @pytest.mark.parametrize(
     ("body", "fields"),
     [

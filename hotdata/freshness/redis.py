@@ -56,7 +56,9 @@ class Outage:
             if begun:
                 # Without the error's text: one about a bad URL quotes it, with the password.
                 logger.warning("redis.lost error=%s", type(error).__name__)
-        return CacheUnavailable(f"Redis can't be reached ({type(error).__name__}).")
+            return CacheUnavailable(f"Redis can't be reached ({type(error).__name__}).")
+        self.end()
+        return CacheUnavailable(f"Redis refused what it was asked ({type(error).__name__}).")
 
     def end(self) -> None:
         """Redis has answered."""

@@ -118,6 +118,7 @@ class Upstream:
                 else self._get(request, known, timeout, call)
             )
         except UpstreamError as error:
+            call.status = error.status
             facts = {"values": dict.fromkeys(request.keys, error)}
         call.duration = timedelta(seconds=time.perf_counter() - begun)
         _conclude(call, request.keys, facts)

@@ -120,7 +120,9 @@ def _scheduler(now: datetime) -> Part:
 
 
 def _source(source: Source, now: datetime) -> Part:
-    """Of the hot keys none is missing or older than twice its time, and the upstream was reached lately."""
+    """Of the hot keys none is missing or older than twice its time, and the upstream's last call went well or the
+    last one that did is not older either.
+    """
     hot = planner.hot_set(source)
     stored = entries.read_many(source.name, hot)
     overdue = [
@@ -131,6 +133,10 @@ def _source(source: Source, now: datetime) -> Part:
     successes = ApiCall.objects.filter(source=source.name).exclude(outcome=ApiCall.Outcome.FAILED)
     success = successes.order_by("-started_at").values_list("started_at", flat=True).first()
     reached = f"last success {success:%Y-%m-%d %H:%M:%S} UTC" if success else "no success yet"
+    last = ApiCall.objects.filter(source=source.name).order_by("-started_at").first()
+    long_ago = success is None or success < now - 2 * source.soft_ttl
+    if last is not None and last.outcome == ApiCall.Outcome.FAILED and long_ago:
+        return Part(state=Health.DEGRADED, detail=f"The upstream fails ({last.error}); {reached}.")
     if overdue:
         return Part(
             state=Health.DEGRADED, detail=f"{len(overdue)} of {len(hot)} hot keys are overdue; {reached}."

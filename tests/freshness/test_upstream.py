@@ -146,6 +146,14 @@ def test_an_answer_that_cannot_be_used_is_an_error(
     assert type(error_of(ask(source_at(hostile.url("")), behaviour))) is error
 
 
+@pytest.mark.parametrize(("behaviour", "status"), [("redirect", 302), ("large", 200)])
+def test_the_status_of_an_answer_that_is_refused_is_on_record(
+    hostile: HostileUpstream, behaviour: str, status: int
+) -> None:
+    reply = ask(source_at(hostile.url("")), behaviour)
+    assert (reply.call.outcome, reply.call.status) == (Outcome.FAILED, status)
+
+
 @pytest.mark.parametrize("behaviour", ["silent", "silent-body", "dripped-headers", "dripped-body"])
 def test_an_answer_that_does_not_end_is_a_timeout(hostile: HostileUpstream, behaviour: str) -> None:
     reply = ask(source_at(hostile.url("")), behaviour, timeout=timedelta(seconds=0.3))

@@ -185,6 +185,21 @@ def test_a_failed_call_is_no_success_and_an_unchanged_answer_is_one() -> None:
     assert f"last success {good.started_at:%Y-%m-%d %H:%M:%S} UTC" in part("source:stock").detail
 
 
+@pytest.mark.parametrize(
+    ("since", "state"), [(None, Health.DEGRADED), (500, Health.OK), (700, Health.DEGRADED)]
+)
+def test_an_upstream_that_fails_is_degraded_when_its_last_success_is_old(
+    since: float | None, state: Health
+) -> None:
+    make_source(name="stock", soft_ttl=timedelta(seconds=300))
+    if since is not None:
+        make_call(started_at=timezone.now() - since * SECOND)
+    make_call(outcome=ApiCall.Outcome.FAILED, status=500, error="UpstreamStatus: The upstream answered 500.")
+    found = part("source:stock")
+    assert found.state == state
+    assert ("The upstream answered 500." in found.detail) == (state == Health.DEGRADED)
+
+
 def test_a_disabled_source_is_not_looked_at() -> None:
     make_source(name="stock", pinned=("AAPL",), enabled=False)
     assert "source:stock" not in check().parts
