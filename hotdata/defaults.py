@@ -107,6 +107,7 @@ JOBS = (
     ),
     DefaultJob(
         name="update_hot_data",
+        run_at_once=True,
         fields={
             "title": "Update hot data",
             "task": "refresh_due",

@@ -16,7 +16,7 @@ from tests.threads import PATIENCE, in_thread
 
 pytestmark = pytest.mark.django_db
 
-RUN_AT_ONCE = ["cache_warmup", "update_news", "update_stocks", "update_weather"]
+RUN_AT_ONCE = ["cache_warmup", "update_hot_data", "update_news", "update_stocks", "update_weather"]
 
 
 @pytest.fixture(autouse=True)
