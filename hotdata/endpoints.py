@@ -1,33 +1,38 @@
 """Endpoints: how an HTTP JSON upstream is asked for keys, and where the values are in its answer.
 
 Pure values, as triggers are: they build requests and read bodies, and never touch the network. A placeholder
-stands only for a whole path segment or a whole query value, and what fills it is quoted, so a key can't
-change what is asked. Secrets are named by environment variable and looked up when a request is built.
+stands only for a whole path segment or a whole query value, and what fills it is quoted, so neither a key nor
+what was pinned with it can change what is asked. Secrets are named by environment variable and looked up when
+a request is built.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import jmespath
 import msgspec
-from jmespath.exceptions import JMESPathError
 
 from hotdata.addresses import check_host, origin
 from hotdata.conf import conf
 from hotdata.exceptions import BadSource, UpstreamForbidden, UpstreamPayload
 from hotdata.headers import check_headers
+from hotdata.keys import CLIMBING
+from hotdata.paths import check_expression, search
 from hotdata.text import storable
 
-MAX_EXPRESSION = 500
 ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9_]{0,99}")
-# JMESPath lets some of Python's own through: a slice by zero, brackets that are nested too deep.
-EXPRESSION_ERRORS = (JMESPathError, ValueError, RecursionError)
+PLACEHOLDER_NAME = re.compile(r"[a-z_]{1,30}")
+KEY, KEYS = "key", "keys"
+MAX_FILLING = 200  # characters
+# Control characters, and halves of characters that can't be encoded.
+UNFIT = frozenset({"Cc", "Cs"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,7 @@ class Request:
 class Endpoint:
     """How to ask one upstream. Building one checks it: BadSource names the field to blame.
 
+    ``path`` and ``query`` hold ``{key}``, or other placeholders that each key brings its own texts for, or both.
     ``query``, ``headers`` map names to texts; ``secret_query``, ``secret_headers`` map names to the names of
     environment variables. ``value`` is a JMESPath from an answer (or from one item of a batch answer) to the
     value that is kept; empty means all of it. With ``batch_size`` above 1, several keys are asked for at once
@@ -73,25 +79,48 @@ class Endpoint:
         check_headers(dict.fromkeys(self.secret_headers, ""), field="secret_headers")
         _check_environment_names("secret_query", self.secret_query)
         _check_environment_names("secret_headers", self.secret_headers)
-        _check_template(self.path, self.query, "{key}", fields=("path", "query"))
+        _check_template(self.path, self.query, batch=False)
         if self.batch_size > 1:
-            _check_template(self.batch_path, self.batch_query, "{keys}", fields=("batch_path", "batch_query"))
+            _check_template(self.batch_path, self.batch_query, batch=True)
         for name in ("value", "batch_items", "batch_key"):
-            _check_expression(name, getattr(self, name))
+            check_expression(name, getattr(self, name))
 
-    def batches(self, keys: Sequence[str]) -> list[Request]:
-        """The requests that ask for all of `keys`, as few as the upstream's batches allow."""
+    @functools.cached_property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names of the placeholders beside ``{key}``, for which each key must bring a text of its own."""
+        texts = dict.fromkeys([*self.path.split("/"), *self.query.values()])
+        return tuple(name for text in texts if (name := _placeholder(text)) and name != KEY)
+
+    def check_filling(self, key: str, texts: Mapping[str, str]) -> None:
+        """Raise UpstreamForbidden unless `texts`, by placeholder, are all that `key` is to be asked for with."""
+        for name in self.placeholders:
+            if name not in texts:
+                raise UpstreamForbidden(f"Nothing was pinned with this key for {{{name}}}.", key=key)
+            try:
+                _check_filling(name, texts[name])
+            except BadSource as error:
+                raise UpstreamForbidden(str(error), key=key) from error
+
+    def batches(
+        self, keys: Sequence[str], placeholders: Mapping[str, Mapping[str, str]] = {}
+    ) -> list[Request]:
+        """The requests that ask for all of `keys`, as few as the upstream's batches allow.
+
+        `placeholders` has by key the texts for its further placeholders. Raises UpstreamForbidden when a secret is
+        not set, or a key is asked for alone whose texts `check_filling` refuses.
+        """
+
+        def alone_for(key: str) -> Request:
+            return self._single(key, placeholders.get(key, {}))
+
         if self.batch_size <= 1:
-            return [self._single(key) for key in keys]
+            return [alone_for(key) for key in keys]
         # A key with a comma can't stand in a list that is joined by commas.
         alone = [key for key in keys if "," in key]
         listed = [key for key in keys if "," not in key]
         chunks = [listed[at : at + self.batch_size] for at in range(0, len(listed), self.batch_size)]
-        return [self._single(key) for key in alone] + [
-            self._request(tuple(chunk), self.batch_path, self.batch_query, "{keys}")
-            if len(chunk) > 1
-            else self._single(chunk[0])
-            for chunk in chunks
+        return [alone_for(key) for key in alone] + [
+            self._batch(tuple(chunk)) if len(chunk) > 1 else alone_for(chunk[0]) for chunk in chunks
         ]
 
     def read(self, request: Request, body: bytes) -> dict[str, Any]:
@@ -110,21 +139,24 @@ class Endpoint:
             for key in request.keys
         }
 
-    def _single(self, key: str) -> Request:
-        return self._request((key,), self.path, self.query, "{key}")
+    def _single(self, key: str, texts: Mapping[str, str]) -> Request:
+        self.check_filling(key, texts)
+        fillings = {KEY: key} | {name: texts[name] for name in self.placeholders}
+        quoted = {name: quote(text, safe="") for name, text in fillings.items()}
+        return self._request((key,), self.path, self.query, quoted)
+
+    def _batch(self, keys: tuple[str, ...]) -> Request:
+        joined = ",".join(quote(key, safe="") for key in keys)
+        return self._request(keys, self.batch_path, self.batch_query, {KEYS: joined})
 
     def _request(
-        self, keys: tuple[str, ...], path: str, query: Mapping[str, str], placeholder: str
+        self, keys: tuple[str, ...], path: str, query: Mapping[str, str], fillings: Mapping[str, str]
     ) -> Request:
-        filling = ",".join(quote(key, safe="") for key in keys)
+        """`fillings` are quoted, and there is one for each placeholder in `path` and `query`."""
         public_url = self.base_url.rstrip("/") + "/".join(
-            filling if segment == placeholder else quote(segment, safe="~:@!$&'()*+,;=-._%")
-            for segment in path.split("/")
+            _filled(segment, fillings, safe="~:@!$&'()*+,;=-._%") for segment in path.split("/")
         )
-        pairs = [
-            (quote(name, safe=""), filling if text == placeholder else quote(text, safe=""))
-            for name, text in query.items()
-        ] + [
+        pairs = [(quote(name, safe=""), _filled(text, fillings, safe="")) for name, text in query.items()] + [
             (quote(name, safe=""), quote(_secret(variable), safe=""))
             for name, variable in self.secret_query.items()
         ]
@@ -138,7 +170,7 @@ class Endpoint:
 
     def _value(self, document: Any) -> Any:
         try:
-            found = _search(self.value, document)
+            found = search(self.value, document)
         except UpstreamPayload as error:
             return error
         if found is None or found in ("", [], {}):
@@ -152,12 +184,12 @@ class Endpoint:
     def _name(self, item: Any) -> Any:
         """The key of an item of a batch answer; None for one that has none, whatever it is."""
         try:
-            return _search(self.batch_key, item)
+            return search(self.batch_key, item)
         except UpstreamPayload:
             return None
 
     def _items(self, document: Any) -> dict[str, Any]:
-        items = _search(self.batch_items, document)
+        items = search(self.batch_items, document)
         if isinstance(items, dict):
             return items
         if isinstance(items, list) and self.batch_key:
@@ -175,15 +207,16 @@ def _decode(body: bytes) -> Any:
         raise UpstreamPayload(f"The answer is not JSON: it begins with {start!r}.") from error
 
 
-def _search(expression: str, document: Any) -> Any:
-    """What `expression` leads to; raises UpstreamPayload where the document isn't of the shape it expects."""
-    if not expression:
-        return document
-    try:
-        return jmespath.search(expression, document)
-    except Exception as error:
-        # Without jmespath's own words, which repeat a part of the answer.
-        raise UpstreamPayload(f"The answer doesn't fit {expression!r} ({type(error).__name__}).") from error
+def _placeholder(text: str) -> str:
+    """The name of the placeholder that `text` is; empty if it is none."""
+    name = text[1:-1]
+    return name if text == f"{{{name}}}" and PLACEHOLDER_NAME.fullmatch(name) else ""
+
+
+def _filled(text: str, fillings: Mapping[str, str], *, safe: str) -> str:
+    """What `text`, a segment or a value, is in a URL: its filling if it is a placeholder, else itself, quoted."""
+    name = _placeholder(text)
+    return fillings[name] if name else quote(text, safe=safe)
 
 
 def _secret(variable: str) -> str:
@@ -249,34 +282,54 @@ def _check_environment_names(name: str, variables: Mapping[str, str]) -> None:
             )
 
 
-def _check_template(
-    path: str, query: Mapping[str, str], placeholder: str, *, fields: tuple[str, str]
-) -> None:
-    in_path, in_query = fields
+def _check_template(path: str, query: Mapping[str, str], *, batch: bool) -> None:
+    in_path, in_query = ("batch_path", "batch_query") if batch else ("path", "query")
     if not path.startswith("/"):
         raise BadSource(in_path, "The path must begin with /.")
     if any(ord(character) <= 32 or character in "?#\\" for character in path):
         raise BadSource(in_path, "The path can't hold spaces, control characters, ?, # or \\.")
     segments = path.split("/")
-    if {".", ".."} & {re.sub("%2e", ".", segment, flags=re.IGNORECASE) for segment in segments}:
+    if CLIMBING & {re.sub("%2e", ".", segment, flags=re.IGNORECASE) for segment in segments}:
         raise BadSource(in_path, "The path can't climb: . and .. are no segments.")
-    places = [(in_path, segment) for segment in segments] + [(in_query, text) for text in query.values()]
     if any("{" in name or "}" in name for name in query):
-        raise BadSource(in_query, f"{placeholder} can be a value in the query, not a name.")
-    for where, text in places:
-        if ("{" in text or "}" in text) and text != placeholder:
+        raise BadSource(in_query, "A placeholder can be a value in the query, not a name.")
+    places = [(in_path, segment) for segment in segments] + [(in_query, text) for text in query.values()]
+    filled = [(where, text) for where, text in places if "{" in text or "}" in text]
+    for where, text in filled:
+        _check_placeholder(where, text, batch=batch)
+    if not filled:
+        needed = "{keys}" if batch else "{key}, or another placeholder,"
+        raise BadSource(in_path, f"{needed} must stand somewhere in the path or the query.")
+
+
+def _check_placeholder(where: str, text: str, *, batch: bool) -> None:
+    name = _placeholder(text)
+    if name and (name == KEYS) == batch:
+        return
+    known = "{keys}" if batch else "{key}, and others such as {latitude},"
+    raise BadSource(where, f"Only {known} can be filled in, as a whole segment or value; not {text!r}.")
+
+
+def check_placeholders(placeholders: Any) -> None:
+    """Raise BadSource unless `placeholders` are names and texts that a key may be asked for with."""
+    _check_texts("placeholders", placeholders)
+    for name, text in placeholders.items():
+        if not PLACEHOLDER_NAME.fullmatch(name) or name in (KEY, KEYS):
             raise BadSource(
-                where, f"Only {placeholder} can be filled in, as a whole segment or value; not {text!r}."
+                "placeholders",
+                f"{name!r} can't be a placeholder: names are of a-z and _, but not key or keys.",
             )
-    if placeholder not in {text for _, text in places}:
-        raise BadSource(in_path, f"{placeholder} must stand somewhere in the path or the query.")
+        _check_filling(name, text)
 
 
-def _check_expression(name: str, expression: str) -> None:
-    if len(expression) > MAX_EXPRESSION:
-        raise BadSource(name, f"At most {MAX_EXPRESSION} characters.")
-    if expression:
-        try:
-            jmespath.compile(expression)
-        except EXPRESSION_ERRORS as error:
-            raise BadSource(name, f"This is not a JMESPath expression: {error}") from error
+def _check_filling(name: str, text: Any) -> None:
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_FILLING:
+        raise BadSource(
+            "placeholders", f"{{{name}}} must be filled with a text of 1 to {MAX_FILLING} characters."
+        )
+    if text in CLIMBING:
+        raise BadSource(
+            "placeholders", f"{{{name}}} can't be {text!r}: it would climb in the upstream's path."
+        )
+    if any(unicodedata.category(character) in UNFIT for character in text):
+        raise BadSource("placeholders", f"{{{name}}} can't be filled with control characters.")

@@ -10,10 +10,16 @@ import hashlib
 import re
 import unicodedata
 
+import re2
+
+from hotdata.exceptions import BadSource
+
 MAX_LENGTH = 128
 PLAIN = re.compile(r"[A-Za-z0-9._-]{1,100}")
 CLIMBING = frozenset((".", ".."))
 FORBIDDEN_CHARACTERS = frozenset("/\\")
+MAX_PATTERN = 200  # characters
+PATTERN_MEMORY = 8 << 20  # bytes, for one pattern's program and the states it has met
 
 
 def check_key(key: str) -> str:
@@ -45,3 +51,33 @@ def storage_name(key: str) -> str:
     if PLAIN.fullmatch(key):
         return key
     return "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+
+
+class KeyPattern:
+    """A regular expression that keys must match.
+
+    RE2's syntax, since its time is linear in the key: an operator's expression meets the keys of strangers, and
+    with Python's own engine 30 characters could keep a reader for minutes. Raises BadSource for a text that is
+    no expression, or a larger one than is good.
+    """
+
+    def __init__(self, text: str) -> None:
+        if not text:
+            raise BadSource("key_pattern", "A pattern is needed; .* is one that every key matches.")
+        if len(text) > MAX_PATTERN:
+            raise BadSource("key_pattern", f"At most {MAX_PATTERN} characters.")
+        options = re2.Options()
+        options.max_mem = PATTERN_MEMORY
+        options.log_errors = False  # to stderr, where nobody knows which source it is about
+        options.never_capture = True  # what a group of it took is of no interest
+        try:
+            self._pattern = re2.compile(text, options)
+        except re2.error as error:
+            reason = error.args[0].decode(errors="replace")
+            raise BadSource("key_pattern", f"This is not a regular expression of RE2: {reason}.") from error
+        except UnicodeEncodeError as error:
+            raise BadSource("key_pattern", "This holds characters that can't be stored.") from error
+
+    def matches(self, key: str) -> bool:
+        """Whether the whole of `key`, a checked one, fits."""
+        return self._pattern.fullmatch(key) is not None

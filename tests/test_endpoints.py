@@ -10,9 +10,10 @@ from django.test import override_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotdata.endpoints import MAX_EXPRESSION, Endpoint, Request
+from hotdata.endpoints import MAX_FILLING, Endpoint, Request, check_placeholders
 from hotdata.exceptions import BadSource, UpstreamForbidden, UpstreamPayload
 from hotdata.keys import check_key
+from hotdata.paths import MAX_EXPRESSION
 
 VARIABLE = "HOTDATA_SECRET_STOCKS"
 SECRET = "s3cr&t=?/#"
@@ -162,11 +163,16 @@ def test_allowing_one_place_allows_no_other(base_url: str) -> None:
     [
         ({"path": ""}, "path", "must begin with /"),
         ({"path": "quote/{key}"}, "path", "must begin with /"),
-        ({"path": "/quote"}, "path", "{key} must stand somewhere in the path or the query"),
-        ({"path": "/quote/{keys}"}, "path", "Only {key} can be filled in"),
+        ({"path": "/quote"}, "path", "{key}, or another placeholder, must stand somewhere in the path"),
+        ({"path": "/quote/{keys}"}, "path", "Only {key}, and others such as {latitude}, can be filled in"),
+        ({"path": "/{key}/{keys}"}, "path", "Only {key}"),
         ({"path": "/quote/{key}.json"}, "path", "as a whole segment or value; not '{key}.json'"),
         ({"path": "/quote/{{key}}"}, "path", "Only {key}"),
-        ({"path": "/{key}/{other}"}, "path", "Only {key}"),
+        ({"path": "/{key}/{latitude},{longitude}"}, "path", "Only {key}"),
+        ({"path": "/{key}/{Other}"}, "path", "Only {key}"),
+        ({"path": "/{key}/{}"}, "path", "Only {key}"),
+        ({"path": "/{key}/{a1}"}, "path", "Only {key}"),
+        ({"path": "/{key}/{" + "a" * 31 + "}"}, "path", "Only {key}"),
         ({"path": "/quote/key}"}, "path", "Only {key}"),
         ({"path": "/a b/{key}"}, "path", "can't hold spaces"),
         ({"path": "/a\n/{key}"}, "path", "can't hold spaces, control"),
@@ -178,7 +184,8 @@ def test_allowing_one_place_allows_no_other(base_url: str) -> None:
         ({"path": "/%2e%2E/{key}"}, "path", "can't climb"),
         ({"path": "/.%2e/{key}"}, "path", "can't climb"),
         ({"path": "/quote", "query": {"symbol": "x{key}"}}, "query", "Only {key}"),
-        ({"query": {"a": "{other}"}}, "query", "Only {key}"),
+        ({"query": {"a": "{other }"}}, "query", "Only {key}"),
+        ({"query": {"{key}": "a"}}, "query", "A placeholder can be a value in the query, not a name"),
         ({"query": ["a"]}, "query", "a JSON object from names to texts"),
         ({"query": {"limit": 10}}, "query", "a JSON object from names to texts"),
         ({"query": {"": "x"}}, "query", "a JSON object from names to texts"),
@@ -203,6 +210,7 @@ def test_allowing_one_place_allows_no_other(base_url: str) -> None:
         ({"batch_size": 2}, "batch_path", "must begin with /"),
         ({"batch_size": 2, "batch_path": "/all"}, "batch_path", "{keys} must stand somewhere"),
         ({"batch_size": 2, "batch_path": "/all/{key}"}, "batch_path", "Only {keys}"),
+        ({"batch_size": 2, "batch_path": "/{keys}/{other}"}, "batch_path", "Only {keys}"),
         ({"batch_size": 2, "batch_path": "/", "batch_query": {"a": "x{keys}"}}, "batch_query", "Only {keys}"),
         ({"batch_query": {"a": 1}}, "batch_query", "a JSON object from names to texts"),
         ({"batch_items": "a["}, "batch_items", "not a JMESPath expression"),
@@ -292,6 +300,115 @@ def test_what_a_definition_says_is_quoted_where_it_must_be_and_kept_where_it_is_
     assert ask(endpoint, "K").url == (
         "https://api.example.com/v1/%E4%B8%AD%E6%96%87/%E4%B8%AD/a:b@c,d/K?%C3%BC=%2541"
     )
+
+
+# What else a key is asked for with
+
+
+def by_coordinates(**fields: Any) -> Endpoint:
+    query = {"lat": "{latitude}", "lon": "{longitude}", "days": "3"}
+    return make_endpoint(**({"path": "/forecast", "query": query} | fields))
+
+
+def test_a_key_brings_what_fills_the_other_placeholders() -> None:
+    endpoint = by_coordinates()
+    beijing, oslo = endpoint.batches(
+        ["北京", "Oslo"],
+        {
+            "北京": {"latitude": "39.9", "longitude": "116.4"},
+            "Oslo": {"longitude": "10.8", "latitude": "59.9", "altitude": "23"},
+        },
+    )
+    assert endpoint.placeholders == ("latitude", "longitude")
+    assert (beijing.keys, beijing.url) == (
+        ("北京",),
+        "https://api.example.com/v1/forecast?lat=39.9&lon=116.4&days=3",
+    )
+    assert (oslo.keys, oslo.url) == (
+        ("Oslo",),
+        "https://api.example.com/v1/forecast?lat=59.9&lon=10.8&days=3",
+    )
+
+
+def test_other_placeholders_stand_beside_the_key_and_in_the_path() -> None:
+    endpoint = make_endpoint(path="/{area}/{key}/{area}", query={"a": "{area}", "k": "{key}"})
+    (request,) = endpoint.batches(["K"], {"K": {"area": "北 1"}})
+    assert request.public_url == "https://api.example.com/v1/%E5%8C%97%201/K/%E5%8C%97%201"
+    assert parse_qsl(urlsplit(request.url).query) == [("a", "北 1"), ("k", "K")]
+
+
+def test_a_template_with_only_the_key_asks_for_nothing_else() -> None:
+    assert make_endpoint(query={"again": "{key}"}).placeholders == ()
+
+
+@pytest.mark.parametrize("text", [*AWKWARD, "Asia/Shanghai", "a\\b", "{longitude}"])
+def test_an_awkward_filling_stays_one_segment_and_one_value(text: str) -> None:
+    endpoint = make_endpoint(path="/{area}/now", query={"a": "{area}", "b": "2"})
+    (request,) = endpoint.batches(["K"], {"K": {"area": text}})
+    parts = urlsplit(request.url)
+    assert [unquote(segment) for segment in parts.path.split("/")] == ["", "v1", text, "now"]
+    assert parse_qsl(parts.query, strict_parsing=True) == [("a", text), ("b", "2")]
+    assert parts.fragment == ""
+
+
+UNFIT = ["", ".", "..", "a\nb", "\r", "a\x00", "\x7f", "\x85", "\ud800", "x" * (MAX_FILLING + 1), 5, None]
+
+
+@pytest.mark.parametrize("text", UNFIT)
+def test_a_filling_that_is_unfit_is_never_sent(text: Any) -> None:
+    with pytest.raises(UpstreamForbidden, match=r"\{latitude\}") as refused:
+        by_coordinates().batches(["K"], {"K": {"latitude": text, "longitude": "1"}})
+    assert refused.value.key == "K"
+    assert refused.value.permanent
+
+
+def test_a_key_that_brings_nothing_for_a_placeholder_is_not_asked_for() -> None:
+    for texts in ({}, {"latitude": "1"}):
+        with pytest.raises(UpstreamForbidden, match=r"Nothing was pinned with this key for {\w+itude}"):
+            by_coordinates().batches(["K"], {"K": texts})
+    with pytest.raises(UpstreamForbidden):
+        by_coordinates().batches(["K"])
+
+
+def test_in_a_batch_a_key_needs_nothing_but_itself() -> None:
+    endpoint = make_batch(path="/quote/{key}/{area}")
+    several, alone = endpoint.batches(["A", "B", "C", "D"], {"D": {"area": "x"}})
+    assert (several.keys, alone.keys) == (("A", "B", "C"), ("D",))
+
+
+@pytest.mark.parametrize(
+    "placeholders", [{}, {"latitude": "39.9", "a_b": "Asia/Shanghai"}, {"a" * 30: "x" * MAX_FILLING}]
+)
+def test_names_and_texts_may_be_pinned_with_a_key(placeholders: dict[str, str]) -> None:
+    check_placeholders(placeholders)
+
+
+@pytest.mark.parametrize(
+    ("placeholders", "message"),
+    [
+        (None, "a JSON object from names to texts"),
+        (["latitude"], "a JSON object from names to texts"),
+        ({"latitude": 39.9}, "a JSON object from names to texts"),
+        ({"": "1"}, "a JSON object from names to texts"),
+        ({"key": "1"}, "'key' can't be a placeholder"),
+        ({"keys": "1"}, "'keys' can't be a placeholder"),
+        ({"Latitude": "1"}, "'Latitude' can't be a placeholder"),
+        ({"lat\n": "1"}, "can't be a placeholder"),
+        ({"a" * 31: "1"}, "can't be a placeholder"),
+        *[({"latitude": text}, "") for text in UNFIT],
+    ],
+)
+def test_anything_else_cannot_be_pinned_with_a_key(placeholders: Any, message: str) -> None:
+    with pytest.raises(BadSource) as refused:
+        check_placeholders(placeholders)
+    assert refused.value.field == "placeholders"
+    assert message in str(refused.value)
+
+
+def test_a_secret_cannot_be_pinned_with_a_key(secret: None) -> None:
+    with pytest.raises(BadSource, match="holds a secret") as refused:
+        check_placeholders({"token": SECRET})
+    assert SECRET not in str(refused.value)
 
 
 # Secrets

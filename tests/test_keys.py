@@ -1,4 +1,4 @@
-"""Keys: what may be one, the one form that it has, and its name in Redis."""
+"""Keys: what may be one, the one form that it has, its name in Redis, and the patterns that it may match."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotdata.keys import MAX_LENGTH, check_key, storage_name
+from hotdata.exceptions import BadSource
+from hotdata.keys import MAX_LENGTH, MAX_PATTERN, KeyPattern, check_key, storage_name
 
 COMPOSED, DECOMPOSED = "Zürich", "Zu\u0308rich"
 FALLS_APART = "\u0958"  # DEVANAGARI LETTER QA: one character, whose NFC form is two
@@ -141,3 +142,90 @@ def test_the_hash_is_that_of_the_keys_utf_8() -> None:
 @given(st.sets(st.text(st.characters(codec="utf-8"), min_size=1, max_size=MAX_LENGTH), min_size=2))
 def test_no_two_keys_share_a_storage_name(keys: set[str]) -> None:
     assert len({storage_name(key) for key in keys}) == len(keys)
+
+
+# Patterns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matching", "others"),
+    [
+        ("[A-Z]{1,5}", ["A", "AAPL"], ["", "aapl", "AAPL ", "XAAPLX", "A1", "AAPL\n", "ÄÖÜ"]),
+        ("AAPL|MSFT", ["AAPL", "MSFT"], ["AAPLX", "XMSFT"]),
+        ("^AAPL$", ["AAPL"], ["AAPL\n", "XAAPL"]),
+        ("a.c", ["abc", "a中c", "a🌦c"], ["ac", "a\nc"]),
+        (r"\p{Han}{2,}", ["北京"], ["京", "Beijing", "北京x"]),
+        (r"[\p{L}\p{N}.:-]{1,128}", ["Zürich:2026", "京" * MAX_LENGTH], ["a b", "x" * (MAX_LENGTH + 1)]),
+        ("(?i)aapl", ["AAPL", "aapl"], ["msft"]),
+        (".*", ["", "AAPL", "a b"], []),
+        (r"\d+", ["123"], ["١٢٣", "12a"]),
+    ],
+)
+def test_a_pattern_matches_whole_keys(pattern: str, matching: list[str], others: list[str]) -> None:
+    tested = KeyPattern(pattern)
+    assert [key for key in [*matching, *others] if tested.matches(key)] == matching
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("", "A pattern is needed"),
+        ("a" * (MAX_PATTERN + 1), "At most 200 characters"),
+        ("[A-Z", "not a regular expression of RE2: missing ]"),
+        ("(a", "missing )"),
+        ("*a", "no argument for repetition"),
+        ("(?=a)b", "invalid perl operator"),
+        ("(?<!a)b", "not a regular expression of RE2"),
+        (r"(a)\1", "invalid escape sequence"),
+        ("a{1001}", "invalid repetition size"),
+        ("((a{100}){100}){100}", "invalid repetition size"),
+        (r"(\pL{100}){10}", "pattern too large"),
+        (r"\p{Klingon}", "invalid character class range"),
+        ("a\ud800", "characters that can't be stored"),
+    ],
+)
+def test_what_is_no_pattern_is_refused_with_the_reason(
+    pattern: str, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(BadSource) as refused:
+        KeyPattern(pattern)
+    assert refused.value.field == "key_pattern"
+    assert message in str(refused.value)
+    assert capfd.readouterr() == ("", "")  # RE2 would tell it to stderr, too
+
+
+@pytest.mark.parametrize(
+    "pattern", ["(a+)+$", "(a|a)*$", "(a|aa)+$", "(.*a){20}", "(x+x+)+y", "(a?){100}a{100}"]
+)
+@pytest.mark.parametrize("key", ["a" * 127 + "!", "x" * MAX_LENGTH, "京" * MAX_LENGTH])
+def test_no_pattern_takes_long_on_any_key(pattern: str, key: str) -> None:
+    # Python's own engine takes 2^127 steps for the first of them.
+    tested = KeyPattern(pattern)
+    before = perf_counter()
+    assert not tested.matches(key)
+    assert perf_counter() - before < SLOW
+
+
+def test_a_pattern_of_many_groups_is_matched_as_fast_as_a_plain_one() -> None:
+    plain, catastrophic = KeyPattern("a+"), KeyPattern("(((((a+)+)+)+)+)")
+    key = "a" * MAX_LENGTH
+    assert plain.matches(key)
+    assert catastrophic.matches(key)
+    spent = {tested: min(_spent(tested, key) for _ in range(20)) for tested in (plain, catastrophic)}
+    assert spent[catastrophic] < 10 * spent[plain]
+
+
+def _spent(tested: KeyPattern, key: str) -> float:
+    before = perf_counter()
+    for _ in range(20):
+        tested.matches(key)
+    return perf_counter() - before
+
+
+@given(st.text(max_size=30), st.text(st.characters(codec="utf-8"), max_size=MAX_LENGTH))
+def test_whatever_is_typed_as_a_pattern_is_refused_or_usable(pattern: str, key: str) -> None:
+    try:
+        tested = KeyPattern(pattern)
+    except BadSource:
+        return
+    assert tested.matches(key) in (True, False)

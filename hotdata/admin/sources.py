@@ -30,6 +30,8 @@ class KeyForm(forms.ModelForm):
 class KeyInline(admin.TabularInline):
     model = Key
     form = KeyForm
+    fields = ["key", "weight", "placeholders"]
+    formfield_overrides = {models.JSONField: {"form_class": TypedJSONField, "widget": forms.TextInput}}
     extra = 1
 
 
@@ -59,8 +61,27 @@ class SourceAdmin(admin.ModelAdmin):
                 "classes": ["collapse"],
             },
         ),
-        (_("Freshness"), {"fields": ["soft_ttl", "hard_ttl"]}),
-        (_("Limits"), {"fields": ["timeout", "concurrency", "max_failed_share"]}),
+        (
+            _("What it accepts"),
+            {"fields": ["key_policy", "key_pattern", "value_kind", "required", "bounds", "max_bytes"]},
+        ),
+        (_("Freshness"), {"fields": ["soft_ttl", "hard_ttl", "absent_ttl"]}),
+        (_("Upkeep"), {"fields": ["hot_keys", "refresh_after", "max_age", "windows"]}),
+        (
+            _("Budget"),
+            {
+                "fields": [
+                    "calls_per_minute",
+                    "burst",
+                    "concurrency",
+                    "timeout",
+                    "breaker_failures",
+                    "breaker_pause",
+                    "max_failed_share",
+                ]
+            },
+        ),
+        (_("Objective"), {"fields": ["objective_age", "objective_share"]}),
         (_("Another way than HTTP JSON"), {"fields": ["fetcher"], "classes": ["collapse"]}),
     ]
 

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from hotdata import registry
-from hotdata.endpoints import Endpoint
+from hotdata.endpoints import Endpoint, check_placeholders
 from hotdata.exceptions import BadSource, UnknownTask
 from hotdata.keys import MAX_LENGTH, check_key
+from hotdata.models.acceptance import Acceptance
+from hotdata.models.budgets import Budget
 from hotdata.models.changes import ChangeCounter
 from hotdata.models.durations import SHORTEST_TIMEOUT, check_durations
+from hotdata.models.upkeep import Upkeep
 
-MAX_CONCURRENCY = 64
+DURATIONS = (
+    "soft_ttl",
+    "hard_ttl",
+    "absent_ttl",
+    "refresh_after",
+    "max_age",
+    "objective_age",
+    "timeout",
+    "breaker_pause",
+)
+MAX_WEIGHT = 1000
 
 
 class SourceQuerySet(models.QuerySet["Source"]):
@@ -26,7 +38,7 @@ class SourceQuerySet(models.QuerySet["Source"]):
         return self.filter(enabled=True)
 
 
-class Source(models.Model):
+class Source(Budget, Upkeep, Acceptance):
     """An upstream. Either HTTP JSON, by the fields below, or a registered fetcher."""
 
     name = models.SlugField(
@@ -47,10 +59,16 @@ class Source(models.Model):
         _("base URL"), max_length=500, blank=True, help_text="https://api.example.com/v1"
     )
     path = models.CharField(
-        _("path"), max_length=500, blank=True, help_text=_("With {key} as a whole segment: /quote/{key}")
+        _("path"),
+        max_length=500,
+        blank=True,
+        help_text=_("With {key}, or a placeholder of the pinned keys, as a whole segment: /quote/{key}"),
     )
     query = models.JSONField(
-        _("query"), default=dict, blank=True, help_text=_('With {key} as a whole value: {"symbol": "{key}"}')
+        _("query"),
+        default=dict,
+        blank=True,
+        help_text=_('With {key}, or a placeholder of the pinned keys, as a whole value: {"symbol": "{key}"}'),
     )
     headers = models.JSONField(_("headers"), default=dict, blank=True, help_text=_("No secrets here."))
     secret_query = models.JSONField(
@@ -97,27 +115,6 @@ class Source(models.Model):
         help_text=_("In a list: JMESPath from an item to its key."),
     )
 
-    soft_ttl = models.DurationField(
-        _("fresh for"),
-        default=timedelta(minutes=5),
-        help_text=_("After this an entry is stale and due for refresh."),
-    )
-    hard_ttl = models.DurationField(
-        _("kept for"),
-        default=timedelta(days=1),
-        help_text=_("After this without a refresh an entry is gone."),
-    )
-    timeout = models.DurationField(
-        _("timeout"),
-        default=timedelta(seconds=10),
-        help_text=_("For one call, to the answer's last byte."),
-    )
-    concurrency = models.PositiveSmallIntegerField(
-        _("concurrency"),
-        default=8,
-        validators=[MinValueValidator(1), MaxValueValidator(MAX_CONCURRENCY)],
-        help_text=_("Calls at a time, in one process."),
-    )
     max_failed_share = models.FloatField(
         _("tolerated failures"),
         default=0.5,
@@ -133,14 +130,10 @@ class Source(models.Model):
         ordering = ["name"]
         permissions = [("refresh_source", _("Can refresh sources now"))]
         constraints = [
-            models.CheckConstraint(
-                condition=Q(soft_ttl__gt=timedelta(0), hard_ttl__gte=F("soft_ttl")),
-                name="source_ttls_in_order",
-            ),
-            models.CheckConstraint(condition=Q(timeout__gt=timedelta(0)), name="source_timeout_positive"),
-            models.CheckConstraint(
-                condition=Q(concurrency__gte=1, batch_size__gte=1), name="source_sizes_positive"
-            ),
+            *Budget.Meta.constraints,
+            *Upkeep.Meta.constraints,
+            *Acceptance.Meta.constraints,
+            models.CheckConstraint(condition=Q(batch_size__gte=1), name="source_batch_size_positive"),
             models.CheckConstraint(
                 condition=Q(max_failed_share__gte=0, max_failed_share__lte=1),
                 name="source_failed_share_is_share",
@@ -169,24 +162,27 @@ class Source(models.Model):
 
     def clean(self) -> None:
         """Check what fields alone can't. Raises ValidationError by field."""
-        for name in ("query", "headers", "secret_query", "secret_headers", "batch_query"):
-            if getattr(self, name) is None:  # left empty in a form
-                setattr(self, name, {})
-        shortest = SHORTEST_TIMEOUT
-        errors = check_durations(self, soft_ttl=shortest, hard_ttl=shortest, timeout=shortest)
-        try:
-            if self.fetcher:
-                registry.fetchers.get(self.fetcher)
-            else:
-                self.build_endpoint()
-        except UnknownTask as error:
-            errors["fetcher"] = str(error)
-        except BadSource as error:
-            errors[error.field] = str(error)
-        if self.soft_ttl is not None and self.hard_ttl is not None and self.soft_ttl > self.hard_ttl:
-            errors["hard_ttl"] = "An entry can't be kept for a shorter time than it is fresh."
+        for field in self._meta.concrete_fields:
+            # None is what a form makes of one that was left empty.
+            if isinstance(field, models.JSONField) and getattr(self, field.name) is None:
+                setattr(self, field.name, field.get_default())
+        errors = check_durations(self, **dict.fromkeys(DURATIONS, SHORTEST_TIMEOUT)) | self._unordered_times()
+        for check in (self._check_way, self.build_rules, self.build_pattern, self.build_windows):
+            try:
+                check()
+            except UnknownTask as error:
+                errors["fetcher"] = str(error)
+            except BadSource as error:
+                errors[error.field] = str(error)
         if errors:
             raise ValidationError(errors)
+
+    def _check_way(self) -> None:
+        """Raise BadSource or UnknownTask unless there is a way to ask it: a registered fetcher, or an endpoint."""
+        if self.fetcher:
+            registry.fetchers.get(self.fetcher)
+        else:
+            self.build_endpoint()
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with transaction.atomic():
@@ -197,6 +193,10 @@ class Source(models.Model):
         """The keys that are always kept hot, in the order in which they were pinned."""
         return [pinned.key for pinned in self.pinned.all()]
 
+    def placeholders_by_key(self) -> dict[str, dict[str, str]]:
+        """By pinned key, the texts that the path and query are filled with beside the key."""
+        return dict(self.pinned.values_list("key", "placeholders"))
+
 
 class Key(models.Model):
     """A pinned key: kept hot whether anybody reads it or not."""
@@ -205,6 +205,20 @@ class Key(models.Model):
         Source, verbose_name=_("source"), on_delete=models.CASCADE, related_name="pinned"
     )
     key = models.CharField(_("key"), max_length=MAX_LENGTH)
+    weight = models.FloatField(
+        _("weight"),
+        default=1.0,
+        validators=[MinValueValidator(0.01), MaxValueValidator(MAX_WEIGHT)],
+        help_text=_("How much a read of it counts, when the budget doesn't suffice for all."),
+    )
+    placeholders = models.JSONField(
+        _("placeholders"),
+        default=dict,
+        blank=True,
+        help_text=_(
+            'What the path and query ask for beside {key}: {"latitude": "39.9", "longitude": "116.4"}'
+        ),
+    )
 
     class Meta:
         verbose_name = _("pinned key")
@@ -213,13 +227,26 @@ class Key(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["source", "key"], name="key_pinned_once"),
             models.CheckConstraint(condition=~Q(key=""), name="key_not_empty"),
+            models.CheckConstraint(
+                condition=Q(weight__gt=0, weight__lte=MAX_WEIGHT), name="key_weight_in_range"
+            ),
         ]
 
     def __str__(self) -> str:
         return self.key
 
     def clean(self) -> None:
+        """Bring the key into its one form, and check the placeholders. Raises ValidationError by field."""
+        errors = {}
+        if self.placeholders is None:  # left empty in a form
+            self.placeholders = {}
         try:
             self.key = check_key(self.key)
         except ValueError as error:
-            raise ValidationError({"key": str(error)}) from error
+            errors["key"] = str(error)
+        try:
+            check_placeholders(self.placeholders)
+        except BadSource as error:
+            errors[error.field] = str(error)
+        if errors:
+            raise ValidationError(errors)

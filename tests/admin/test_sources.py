@@ -39,16 +39,36 @@ def form(*keys: str, **fields: Any) -> dict[str, Any]:
             "batch_query": "{}",
             "batch_items": "",
             "batch_key": "",
+            "key_policy": "pinned",
+            "key_pattern": "",
+            "value_kind": "",
+            "required": "[]",
+            "bounds": "{}",
+            "max_bytes": "",
             "soft_ttl": "300",
             "hard_ttl": "3600",
-            "timeout": "10",
+            "absent_ttl": "30",
+            "hot_keys": "100",
+            "refresh_after": "",
+            "max_age": "",
+            "windows": "",
+            "calls_per_minute": "600",
+            "burst": "60",
             "concurrency": "8",
+            "timeout": "10",
+            "breaker_failures": "5",
+            "breaker_pause": "30",
+            "objective_age": "",
+            "objective_share": "0.99",
             "max_failed_share": "0.5",
             "fetcher": "",
             "pinned-TOTAL_FORMS": str(len(keys)),
             "pinned-INITIAL_FORMS": "0",
         }
         | {f"pinned-{number}-key": key for number, key in enumerate(keys)}
+        | {f"pinned-{number}-weight": "1.0" for number in range(len(keys))}
+        | {f"pinned-{number}-placeholders": "{}" for number in range(len(keys))}
+        | {f"initial-pinned-{number}-placeholders": "{}" for number in range(len(keys))}
         | fields
     )
 
@@ -107,6 +127,35 @@ BAD_INPUTS = [
     ("timeout", {"timeout": "-1"}),
     ("concurrency", {"concurrency": "0"}),
     ("concurrency", {"concurrency": "65"}),
+    ("calls_per_minute", {"calls_per_minute": "0"}),
+    ("calls_per_minute", {"calls_per_minute": "100001"}),
+    ("burst", {"burst": "-1"}),
+    ("breaker_failures", {"breaker_failures": "0"}),
+    ("breaker_pause", {"breaker_pause": "0"}),
+    ("key_policy", {"key_policy": "some"}),
+    ("key_pattern", {"key_policy": "pattern"}),
+    ("key_pattern", {"key_policy": "pattern", "key_pattern": "(?=a)"}),
+    ("key_pattern", {"key_pattern": "[A-Z"}),
+    ("value_kind", {"value_kind": "integer"}),
+    ("required", {"required": '"price"'}),
+    ("required", {"required": '["a["]'}),
+    ("required", {"required": r"""["a == '\u0000'"]"""}),
+    ("bounds", {"bounds": "[]"}),
+    ("bounds", {"bounds": '{"price": [1, 0]}'}),
+    ("bounds", {"bounds": '{"price": [0, NaN]}'}),
+    ("bounds", {"bounds": '{"price": [0, Infinity]}'}),
+    ("bounds", {"bounds": '{"price": [true, 1]}'}),
+    ("max_bytes", {"max_bytes": "0"}),
+    ("absent_ttl", {"absent_ttl": "0"}),
+    ("hot_keys", {"hot_keys": "10001"}),
+    ("refresh_after", {"refresh_after": "-1"}),
+    ("refresh_after", {"refresh_after": "300"}),
+    ("max_age", {"refresh_after": "20", "max_age": "10"}),
+    ("windows", {"windows": "always"}),
+    ("windows", {"windows": "09:30-16:00 Mars/Olympus"}),
+    ("objective_age", {"objective_age": "0"}),
+    ("objective_share", {"objective_share": "99"}),
+    ("objective_share", {"objective_share": "nan"}),
     ("max_failed_share", {"max_failed_share": "1.5"}),
     ("max_failed_share", {"max_failed_share": "nan"}),
     ("fetcher", {"fetcher": "os.system"}),
@@ -131,6 +180,46 @@ def test_a_bad_key_is_shown_at_its_field_and_nothing_is_saved(admin_client: Clie
     assert not Source.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("field", "typed"),
+    [
+        ("weight", "0"),
+        ("weight", "nan"),
+        ("weight", "1e9"),
+        ("placeholders", "latitude"),
+        ("placeholders", '["latitude"]'),
+        ("placeholders", '{"latitude": 39.9}'),
+        ("placeholders", '{"keys": "A"}'),
+        ("placeholders", '{"latitude": ".."}'),
+        ("placeholders", '{"latitude": "1\\n2"}'),
+        ("placeholders", '{"latitude": "\\ud800"}'),
+        ("placeholders", "[" * 100_000),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_bad_input_beside_a_key_is_shown_at_its_field_and_nothing_is_saved(
+    admin_client: Client, field: str, typed: str
+) -> None:
+    answer = admin_client.post(ADD, form("AAPL", **{f"pinned-0-{field}": typed}))
+    assert answer.status_code == 200
+    (keys,) = answer.context["inline_admin_formsets"]
+    assert [list(found) for found in keys.formset.errors] == [[field]]
+    assert not Source.objects.exists()
+
+
+def test_a_key_is_saved_with_its_weight_and_placeholders(admin_client: Client) -> None:
+    beside = {
+        "pinned-0-weight": "2.5",
+        "pinned-0-placeholders": '{"latitude": "39.9"}',
+        "pinned-1-placeholders": "",
+    }
+    by_place = {"path": "/weather", "query": '{"lat": "{latitude}"}'}
+    assert admin_client.post(ADD, form("北京", "Oslo", "", **beside, **by_place)).status_code == 302
+    source = Source.objects.get()
+    assert source.placeholders_by_key() == {"北京": {"latitude": "39.9"}, "Oslo": {}}
+    assert list(source.pinned.values_list("weight", flat=True)) == [2.5, 1.0]
+
+
 def test_a_key_is_pinned_once(admin_client: Client) -> None:
     assert admin_client.post(ADD, form("AAPL", "AAPL")).status_code == 200
     assert not Key.objects.exists()
@@ -142,6 +231,36 @@ def test_both_spellings_of_a_key_are_one(admin_client: Client) -> None:
     answer = admin_client.post(page_of(source), form("caf\u00e9", "cafe\u0301", **there))
     assert answer.status_code == 200
     assert Key.objects.get().key == "caf\u00e9"
+
+
+def test_what_a_source_accepts_and_how_it_is_kept_fresh_is_saved(admin_client: Client) -> None:
+    fields = {
+        "key_policy": "pattern",
+        "key_pattern": "[A-Z]{1,5}",
+        "value_kind": "object",
+        "required": '["price"]',
+        "bounds": '{"price": [0, null]}',
+        "max_bytes": "10000",
+        "absent_ttl": "",
+        "refresh_after": "20",
+        "max_age": "60",
+        "windows": "09:30-16:00 America/New_York mon-fri",
+        "objective_age": "90",
+    }
+    assert admin_client.post(ADD, form(**fields)).status_code == 302
+    source = Source.objects.get()
+    source.full_clean()
+    assert source.bounds == {"price": [0, None]}
+    assert source.absent_ttl is None
+    assert (source.shortest_interval.seconds, source.longest_interval.seconds) == (20, 60)
+
+
+def test_the_page_shows_every_field_of_a_source_and_of_its_keys(admin_client: Client) -> None:
+    page = admin_client.get(ADD).content.decode()
+    names = [field.name for field in Source._meta.concrete_fields if field.editable and field.name != "id"]
+    assert [name for name in names if f'name="{name}"' not in page] == []
+    assert all(f'name="pinned-0-{name}"' in page for name in ("key", "weight", "placeholders"))
+    assert 'name="initial-pinned-0-placeholders" value="{}"' in page
 
 
 def test_a_good_source_is_saved_with_its_keys(admin_client: Client) -> None:
@@ -162,12 +281,14 @@ def test_a_good_source_is_saved_with_its_keys(admin_client: Client) -> None:
 def test_objects_that_are_left_empty_are_empty_objects(admin_client: Client, fetcher: str) -> None:
     registry.fetcher(name="fetcher_of_the_form")(lambda keys: {})
     try:
-        empty = dict.fromkeys(["query", "headers", "secret_query", "secret_headers", "batch_query"], "")
+        names = ["query", "headers", "secret_query", "secret_headers", "batch_query", "required", "bounds"]
+        empty = dict.fromkeys(names, "")
         answer = admin_client.post(ADD, form(fetcher=fetcher, **empty))
     finally:
         registry.fetchers.remove("fetcher_of_the_form")
     assert answer.status_code == 302
-    assert (Source.objects.get().query, Source.objects.get().secret_headers) == ({}, {})
+    source = Source.objects.get()
+    assert (source.query, source.secret_headers, source.required, source.bounds) == ({}, {}, [], {})
 
 
 def test_a_private_address_that_the_settings_allow_is_saved(admin_client: Client, settings: Any) -> None:
