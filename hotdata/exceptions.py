@@ -8,6 +8,7 @@ tree: they are `RegistrationError` and Django's ``ImproperlyConfigured``, and ap
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -131,6 +132,30 @@ class UpstreamStatus(UpstreamError):
 
 class UpstreamPayload(UpstreamError):
     """The answer is not what the source promises: not JSON, too large, too deep, empty, of the wrong shape."""
+
+
+class GateClosed(UpstreamError):
+    """The upstream must not be asked now. ``reason`` is what keeps the call back, ``retry_after`` for how long.
+
+    For "concurrency", and for a "breaker" that waits for its probe, it may be less: a call under way can end sooner.
+    """
+
+    retry_after: timedelta
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        reason: Literal["budget", "concurrency", "cooldown", "breaker"],
+        retry_after: timedelta,
+    ) -> None:
+        super().__init__(
+            f"The gate of {source} is closed ({reason}): "
+            f"it can be asked again in {round(retry_after.total_seconds(), 2):g} s.",
+            source=source,
+            retry_after=retry_after,
+        )
+        self.reason = reason
 
 
 # Reads
