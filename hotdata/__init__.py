@@ -3,6 +3,7 @@
 @hotdata.task            register a function that jobs can run
 @hotdata.fetcher         register a function that fetches a source's keys
 hotdata.get(source, key) read hot data; hotdata.get_many(source, keys) for several
+hotdata.freshness_of(source)  what readers of a source got lately: how old, how often, within its objective?
 hotdata.current_run()    inside a task: its progress, deadline and cancellation
 """
 
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from hotdata.execution.context import current_run
     from hotdata.freshness.entries import Entry
     from hotdata.freshness.reads import get, get_many
+    from hotdata.observing.freshness import freshness_of
 
 __version__ = VERSION
 
-__all__ = ["Entry", "current_run", "fetcher", "get", "get_many", "task"]
+__all__ = ["Entry", "current_run", "fetcher", "freshness_of", "get", "get_many", "task"]
 
 # These need Django's models, which can't be imported while Django still loads its apps, this one among them.
 _LATE = {
@@ -29,6 +31,8 @@ _LATE = {
     "get": "hotdata.freshness.reads",
     "get_many": "hotdata.freshness.reads",
     "current_run": "hotdata.execution.context",
+    # Not "freshness": that is the package.
+    "freshness_of": "hotdata.observing.freshness",
 }
 
 

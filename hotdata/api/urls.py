@@ -2,14 +2,15 @@
 
 from django.urls import path, re_path
 
-from hotdata.api import answers, hot, jobs
+from hotdata.api import answers, freshness, hot, jobs
 
 app_name = "hotdata"
 
 urlpatterns = [
     path("api/hot/<slug:source>", hot.many, name="hot-many"),
     path("api/hot/<slug:source>/<path:key>", hot.one, name="hot-one"),
-    re_path(r"^api/hot(?:/|\Z)", answers.not_found),
+    path("api/freshness/<slug:source>", freshness.of_source, name="freshness"),
+    re_path(r"^api/(?:hot|freshness)(?:/|\Z)", answers.not_found),
     path("admin/scheduled-jobs", jobs.scheduled, name="scheduled-jobs"),
     path("admin/jobs/<str:job_id>/trigger", jobs.trigger, name="trigger-job"),
 ]

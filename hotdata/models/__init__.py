@@ -3,10 +3,25 @@
 from hotdata.models.calls import ApiCall
 from hotdata.models.changes import ChangeCounter
 from hotdata.models.defaults import Provided
+from hotdata.models.hotkeys import HotKey
+from hotdata.models.hours import FreshnessHour
 from hotdata.models.jobs import Job
 from hotdata.models.nodes import Lease, Node
 from hotdata.models.runs import Run
 from hotdata.models.schedules import Schedule
 from hotdata.models.sources import Key, Source
 
-__all__ = ["ApiCall", "ChangeCounter", "Job", "Key", "Lease", "Node", "Provided", "Run", "Schedule", "Source"]
+__all__ = [
+    "ApiCall",
+    "ChangeCounter",
+    "FreshnessHour",
+    "HotKey",
+    "Job",
+    "Key",
+    "Lease",
+    "Node",
+    "Provided",
+    "Run",
+    "Schedule",
+    "Source",
+]

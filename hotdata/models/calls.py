@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+
+class ApiCallQuerySet(models.QuerySet["ApiCall"]):
+    def last_success(self, source: str) -> datetime | None:
+        """When the latest call of `source` that didn't fail began."""
+        successes = self.filter(source=source).exclude(outcome=ApiCall.Outcome.FAILED)
+        return successes.order_by("-started_at").values_list("started_at", flat=True).first()
 
 
 class ApiCall(models.Model):
@@ -24,6 +33,8 @@ class ApiCall(models.Model):
     started_at = models.DateTimeField(_("started at"))
     duration = models.DurationField(_("duration"))
     size = models.PositiveIntegerField(_("size"), default=0, help_text=_("Bytes of the decoded answer."))
+
+    objects = ApiCallQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("API call")

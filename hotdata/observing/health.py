@@ -130,8 +130,7 @@ def _source(source: Source, now: datetime) -> Part:
         for key in hot
         if key not in stored or now.timestamp() > stored[key].fetched_at + 2 * source.soft_ttl.total_seconds()
     ]
-    successes = ApiCall.objects.filter(source=source.name).exclude(outcome=ApiCall.Outcome.FAILED)
-    success = successes.order_by("-started_at").values_list("started_at", flat=True).first()
+    success = ApiCall.objects.last_success(source.name)
     reached = f"last success {success:%Y-%m-%d %H:%M:%S} UTC" if success else "no success yet"
     last = ApiCall.objects.filter(source=source.name).order_by("-started_at").first()
     long_ago = success is None or success < now - 2 * source.soft_ttl

@@ -1,4 +1,4 @@
-"""Deletes old records: runs and API calls by age, in batches. Nothing else ever deletes history.
+"""Deletes old records: runs, API calls and hours of freshness by age, in batches. Nothing else ever deletes history.
 
 The exception is a job with a run limit, such as the health check that runs each ten seconds: of its finished
 runs only the latest and the notable ones are kept.
@@ -15,7 +15,7 @@ from typing import Any
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from hotdata.models import ApiCall, Job, Run
+from hotdata.models import ApiCall, FreshnessHour, Job, Run
 
 MAX_DAYS = 36_500
 BATCH = 1000
@@ -28,6 +28,7 @@ class CleanUp:
 
     runs: int
     api_calls: int
+    freshness_hours: int
 
 
 def age_of(days: int) -> timedelta:
@@ -46,9 +47,17 @@ def old_calls(age: timedelta) -> QuerySet[ApiCall]:
     return ApiCall.objects.filter(started_at__lt=timezone.now() - age)
 
 
+def old_hours(age: timedelta) -> QuerySet[FreshnessHour]:
+    return FreshnessHour.objects.filter(hour__lt=timezone.now() - age)
+
+
 def count(age: timedelta) -> CleanUp:
     """What `clean_up` would delete."""
-    return CleanUp(runs=old_runs(age).count(), api_calls=old_calls(age).count())
+    return CleanUp(
+        runs=old_runs(age).count(),
+        api_calls=old_calls(age).count(),
+        freshness_hours=old_hours(age).count(),
+    )
 
 
 def clean_up(age: timedelta, *, progress: Callable[[int, int], None] = lambda done, total: None) -> CleanUp:
@@ -56,11 +65,12 @@ def clean_up(age: timedelta, *, progress: Callable[[int, int], None] = lambda do
 
     `progress` is told the rows deleted and the rows there were; it may raise to stop.
     """
-    runs, calls = old_runs(age), old_calls(age)
-    total = runs.count() + calls.count()
-    done_calls = _delete(calls, lambda done: progress(done, total))
-    done_runs = _delete(runs, lambda done: progress(done_calls + done, total))
-    return CleanUp(runs=done_runs, api_calls=done_calls)
+    runs, calls, hours = old_runs(age), old_calls(age), old_hours(age)
+    total = runs.count() + calls.count() + hours.count()
+    done_hours = _delete(hours, lambda done: progress(done, total))
+    done_calls = _delete(calls, lambda done: progress(done_hours + done, total))
+    done_runs = _delete(runs, lambda done: progress(done_hours + done_calls + done, total))
+    return CleanUp(runs=done_runs, api_calls=done_calls, freshness_hours=done_hours)
 
 
 def thin_out(job_name: str) -> int:

@@ -10,7 +10,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 from pytest_django import Settings
 
-from hotdata.models import ApiCall, Run
+from hotdata.models import ApiCall, FreshnessHour, Run
 from hotdata.models.runs import ACTIVE, FINISHED
 from tests.builders import make_call, make_job, make_run
 
@@ -25,31 +25,33 @@ def cleanup_logs(*arguments: str) -> str:
 
 
 def make_history(*ages: int) -> None:
-    """A finished run and an API call of each age, in days."""
+    """A finished run, an API call and an hour of freshness of each age, in days."""
     job = make_job()
     for age in ages:
         then = timezone.now() - timedelta(days=age, minutes=1)
         make_run(job, state="succeeded", created_at=then)
         make_call(started_at=then)
+        FreshnessHour.objects.create(source="stock", hour=then)
 
 
 def test_what_is_older_than_the_days_is_deleted_and_counted() -> None:
     make_history(10, 29, 30, 31)
-    assert cleanup_logs("--days", "30") == "Deleted 2 runs and 2 API calls older than 30 days.\n"
-    assert (Run.objects.count(), ApiCall.objects.count()) == (2, 2)
+    said = cleanup_logs("--days", "30")
+    assert said == "Deleted 2 runs, 2 API calls and 2 hours of freshness older than 30 days.\n"
+    assert (Run.objects.count(), ApiCall.objects.count(), FreshnessHour.objects.count()) == (2, 2, 2)
 
 
 def test_a_dry_run_counts_the_same_and_deletes_nothing() -> None:
     make_history(10, 31)
     said = cleanup_logs("--days", "30", "--dry-run")
-    assert said == "Would delete 1 runs and 1 API calls older than 30 days.\n"
-    assert (Run.objects.count(), ApiCall.objects.count()) == (2, 2)
+    assert said == "Would delete 1 runs, 1 API calls and 1 hours of freshness older than 30 days.\n"
+    assert (Run.objects.count(), ApiCall.objects.count(), FreshnessHour.objects.count()) == (2, 2, 2)
 
 
 def test_without_days_the_setting_says_how_old(settings: Settings) -> None:
     settings.HOTDATA_RETENTION_DAYS = 7
     make_history(6, 8)
-    assert cleanup_logs() == "Deleted 1 runs and 1 API calls older than 7 days.\n"
+    assert cleanup_logs() == "Deleted 1 runs, 1 API calls and 1 hours of freshness older than 7 days.\n"
 
 
 def test_a_run_that_has_not_ended_is_kept_whatever_its_age() -> None:
@@ -62,7 +64,7 @@ def test_a_run_that_has_not_ended_is_kept_whatever_its_age() -> None:
 
 
 def test_nothing_to_delete_is_fine() -> None:
-    assert cleanup_logs() == "Deleted 0 runs and 0 API calls older than 90 days.\n"
+    assert cleanup_logs() == "Deleted 0 runs, 0 API calls and 0 hours of freshness older than 90 days.\n"
 
 
 @pytest.mark.parametrize("days", ["0", "-1", "99999999999"])

@@ -9,7 +9,19 @@ import pytest
 from django.apps import apps
 from django.db import IntegrityError, models, transaction
 
-from hotdata.models import ApiCall, ChangeCounter, Job, Key, Lease, Node, Provided, Run, Source
+from hotdata.models import (
+    ApiCall,
+    ChangeCounter,
+    FreshnessHour,
+    HotKey,
+    Job,
+    Key,
+    Lease,
+    Node,
+    Provided,
+    Run,
+    Source,
+)
 from hotdata.models.runs import ACTIVE, FINISHED, Cause, State
 from tests.builders import make_job, make_run, make_source
 
@@ -50,10 +62,29 @@ BROKEN_SOURCES: list[tuple[str, dict[str, Any]]] = [
     ("source_ttls_in_order", {"soft_ttl": timedelta(0)}),
     ("source_ttls_in_order", {"soft_ttl": 2 * SECOND, "hard_ttl": SECOND}),
     ("source_timeout_positive", {"timeout": timedelta(0)}),
-    ("source_sizes_positive", {"concurrency": 0}),
-    ("source_sizes_positive", {"batch_size": 0}),
+    *[("source_budget_positive", {name: 0}) for name in ("concurrency", "calls_per_minute", "burst")],
+    ("source_batch_size_positive", {"batch_size": 0}),
+    ("source_breaker_positive", {"breaker_failures": 0}),
+    ("source_breaker_positive", {"breaker_pause": timedelta(0)}),
+    *[
+        ("source_times_positive", {name: timedelta(0)})
+        for name in ("absent_ttl", "refresh_after", "max_age", "objective_age")
+    ],
+    ("source_ages_in_order", {"refresh_after": 2 * SECOND, "max_age": SECOND}),
+    ("source_objective_is_share", {"objective_share": -0.1}),
+    ("source_objective_is_share", {"objective_share": 1.1}),
+    ("source_key_policy_known", {"key_policy": "some"}),
+    ("source_pattern_given", {"key_policy": "pattern"}),
+    ("source_value_kind_known", {"value_kind": "integer"}),
     ("source_failed_share_is_share", {"max_failed_share": -0.1}),
     ("source_failed_share_is_share", {"max_failed_share": 1.1}),
+]
+
+BROKEN_KEYS: list[tuple[str, dict[str, Any]]] = [
+    ("key_not_empty", {"key": ""}),
+    ("key_weight_in_range", {"weight": 0}),
+    ("key_weight_in_range", {"weight": -1}),
+    ("key_weight_in_range", {"weight": 1001}),
 ]
 
 # Rows of the other models that break a constraint, each where a row like `there()` stands already.
@@ -63,6 +94,8 @@ BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("changecounter_single_row", ChangeCounter(id=2)),
     ("lease_single_row", Lease(id=2)),
     ("provided_once", Provided(kind="job", name="a")),
+    ("freshness_hour_once", FreshnessHour(source="s", hour=NOW)),
+    ("hotkey_remembered_once", HotKey(source="s", key="K", reads_per_minute=2, seen_at=NOW)),
 ]
 
 
@@ -139,16 +172,40 @@ def test_a_source_that_makes_no_sense_is_refused(constraint: str, fields: dict[s
 @pytest.mark.parametrize(("constraint", "row"), BROKEN_ROWS)
 def test_a_row_of_another_model_that_makes_no_sense_is_refused(constraint: str, row: models.Model) -> None:
     Provided.objects.create(kind="job", name="a")
+    FreshnessHour.objects.create(source="s", hour=NOW)
+    HotKey.objects.create(source="s", key="K", reads_per_minute=1, seen_at=NOW)
     with refused(), transaction.atomic():
         type(row)._default_manager.bulk_create([row])
 
 
-def test_a_key_is_pinned_once_per_source_and_never_empty() -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"key_policy": "pattern", "key_pattern": "[A-Z]+"},
+        {"key_policy": "any", "key_pattern": ""},
+        {"refresh_after": SECOND, "max_age": SECOND},
+        {"refresh_after": None, "max_age": None, "absent_ttl": None, "objective_age": None},
+        {"objective_share": 1},
+    ],
+)
+def test_a_source_at_the_edge_of_sense_is_accepted(fields: dict[str, Any]) -> None:
+    source = make_source()
+    assert Source.objects.filter(pk=source.pk).update(**fields) == 1
+
+
+@pytest.mark.parametrize(("constraint", "fields"), BROKEN_KEYS)
+def test_a_pinned_key_that_makes_no_sense_is_refused(constraint: str, fields: dict[str, Any]) -> None:
+    source = make_source(pinned=("AAPL",))
+    with refused() as error, transaction.atomic():
+        source.pinned.update(**fields)
+    assert constraint in str(error.value)
+
+
+def test_a_key_is_pinned_once_per_source() -> None:
     source = make_source(pinned=("AAPL",))
     make_source(pinned=("AAPL",))
-    for key in ("AAPL", ""):
-        with refused(), transaction.atomic():
-            Key.objects.bulk_create([Key(source=source, key=key)])
+    with refused(), transaction.atomic():
+        Key.objects.bulk_create([Key(source=source, key="AAPL")])
 
 
 @pytest.mark.parametrize("model", [Job, Source, Node])
@@ -169,7 +226,7 @@ def test_every_check_of_every_model_is_broken_here() -> None:
         for model in apps.get_app_config("hotdata").get_models()
         for constraint in model._meta.constraints
     }
-    broken = {name for name, _ in [*BROKEN_JOBS, *BROKEN_RUNS, *BROKEN_SOURCES, *BROKEN_ROWS]}
+    broken = {name for name, _ in [*BROKEN_JOBS, *BROKEN_RUNS, *BROKEN_SOURCES, *BROKEN_KEYS, *BROKEN_ROWS]}
     assert declared - broken == {
         # Values that nothing else knows either, above.
         "job_trigger_known",
@@ -177,5 +234,4 @@ def test_every_check_of_every_model_is_broken_here() -> None:
         # In tests of their own.
         "run_one_account_per_due_time",
         "key_pinned_once",
-        "key_not_empty",
     }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from hotdata.models import ApiCall, Job, Run
+from hotdata.models import ApiCall, FreshnessHour, Job, Run
 from hotdata.models.runs import ACTIVE, FINISHED, State
 from hotdata.observing import retention
 from hotdata.observing.retention import CleanUp, age_of, clean_up, count, thin_out
@@ -24,6 +24,10 @@ def make_old_runs(job: Job, number: int, age: timedelta = 10 * DAY, **fields: An
     return [make_run(job, state=State.SUCCEEDED, created_at=then, **fields) for _ in range(number)]
 
 
+def make_hours(*ages: timedelta) -> list[FreshnessHour]:
+    return [FreshnessHour.objects.create(source="stock", hour=timezone.now() - age) for age in ages]
+
+
 # By age
 
 
@@ -33,8 +37,14 @@ def test_what_is_older_than_the_age_goes_and_what_is_younger_stays() -> None:
     make_old_runs(job, 1, 2 * DAY + timedelta(minutes=1))
     make_call(started_at=timezone.now() - 3 * DAY)
     fresh = make_call()
-    assert clean_up(2 * DAY) == CleanUp(runs=1, api_calls=1)
+    assert clean_up(2 * DAY) == CleanUp(runs=1, api_calls=1, freshness_hours=0)
     assert (list(Run.objects.all()), list(ApiCall.objects.all())) == ([young], [fresh])
+
+
+def test_hours_of_freshness_go_by_the_same_age() -> None:
+    _, young = make_hours(2 * DAY + timedelta(minutes=1), 2 * DAY - timedelta(minutes=1))
+    assert count(2 * DAY).freshness_hours == clean_up(2 * DAY).freshness_hours == 1
+    assert list(FreshnessHour.objects.all()) == [young]
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -58,7 +68,7 @@ def test_notable_runs_are_no_exception_to_the_age() -> None:
 
 def test_counting_says_what_cleaning_up_will_do_and_deletes_nothing() -> None:
     make_old_runs(make_job(), 3)
-    assert count(DAY) == CleanUp(runs=3, api_calls=0)
+    assert count(DAY) == CleanUp(runs=3, api_calls=0, freshness_hours=0)
     assert Run.objects.count() == 3
 
 
@@ -83,9 +93,10 @@ def test_much_is_deleted_in_batches_that_are_told_one_by_one() -> None:
     make_old_runs(make_job(), 25)
     for _ in range(12):
         make_call(started_at=timezone.now() - 10 * DAY)
+    make_hours(*(number * DAY for number in range(10, 21)))
     told: list[tuple[int, int]] = []
     clean_up(DAY, progress=lambda done, total: told.append((done, total)))
-    assert told == [(10, 37), (12, 37), (22, 37), (32, 37), (37, 37)]
+    assert told == [(10, 48), (11, 48), (21, 48), (23, 48), (33, 48), (43, 48), (48, 48)]
     assert not Run.objects.exists()
 
 
@@ -128,7 +139,7 @@ def test_an_age_that_no_record_can_have_is_refused(days: int) -> None:
 
 
 def test_the_greatest_age_is_one_that_can_be_cleaned_up() -> None:
-    assert clean_up(age_of(36_500)) == CleanUp(runs=0, api_calls=0)
+    assert clean_up(age_of(36_500)) == CleanUp(runs=0, api_calls=0, freshness_hours=0)
 
 
 # A job with a run limit

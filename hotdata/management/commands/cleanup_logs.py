@@ -1,4 +1,4 @@
-"""`manage.py cleanup_logs`: deletes old runs and API calls."""
+"""`manage.py cleanup_logs`: deletes old runs, API calls and hours of freshness."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hotdata.observing.retention import CleanUp
 
 class Command(BaseCommand):
     help = (
-        "Delete runs and API calls older than some days, in batches. Runs that have not ended are kept whatever "
-        "their age. Can be stopped at any time and called again."
+        "Delete runs, API calls and hours of freshness older than some days, in batches. Runs that have not ended "
+        "are kept whatever their age. Can be stopped at any time and called again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -46,4 +46,7 @@ class Command(BaseCommand):
 
 
 def _said(counts: CleanUp, days: int) -> str:
-    return f"{counts.runs:,} runs and {counts.api_calls:,} API calls older than {days} days"
+    return (
+        f"{counts.runs:,} runs, {counts.api_calls:,} API calls and {counts.freshness_hours:,} hours of freshness "
+        f"older than {days} days"
+    )
