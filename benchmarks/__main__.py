@@ -25,6 +25,7 @@ from tools.sockets import reserved_port
 
 CHILD = "benchmarks.child"
 LONGEST = 1800  # seconds that one contender may take
+AGE_SECONDS = 180
 
 WHAT = """\
 burst      many no-op jobs due at the same moment: until the last is on record. Also stock django-apscheduler.
@@ -39,11 +40,13 @@ idle       10,000 jobs with nothing due: processor time, statements, memory, tim
            Also stock and procrastinate.
 refresh    200 keys of a slow upstream: against a loop of requests.
 read       a fresh entry: hotdata.get against cache.get.
+age        how old is what readers get, at the same number of upstream calls: a passive cache, even refreshing, and
+           hotdata. Simulated, and for real during --seconds 180.
 
 burst, steady and idle run on each of --databases, the others on the first of them; procrastinate, which has no other,
 on PostgreSQL only. Figures of one run can be compared with each other, and with those of another machine hardly:
 close what else is running, and look at ratios first. Statements are counted with commits and without BEGIN. All but
-burst, refresh and read measure processes from outside, and need Linux.
+burst, refresh, read and age measure processes from outside, and need Linux.
 
 examples:
   python -m benchmarks steady --databases postgres
@@ -78,7 +81,7 @@ PLANS = {
         amount=60, option="seconds", contenders=("hotdata", "stock", "procrastinate"), each_database=True
     ),
 }
-WHICH = ["burst", *PLANS, "refresh", "read"]
+WHICH = ["burst", *PLANS, "refresh", "read", "age"]
 WITHOUT_REDIS = " without Redis"
 
 
@@ -158,6 +161,12 @@ def run_plan(name: str, amount: int, environments: dict[str, dict[str, str]]) ->
             show(f"{name} on {database}, {contender}", measured)
 
 
+def run_age(seconds: int, where: dict[str, str]) -> None:
+    for how in ("simulated", "real"):
+        for contender, measured in run(["age", how, str(seconds)], where).items():
+            show(f"age at read, {how}, {contender}", measured)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -168,7 +177,7 @@ def main() -> None:
     parser.add_argument("which", nargs="*", metavar="NAME", help="which to run; all by default")
     parser.add_argument("--jobs", type=int, nargs="+", default=[1_000, 10_000], help="sizes of the burst")
     parser.add_argument("--policies", action="store_true", help="burst: also with every policy of a job set")
-    parser.add_argument("--seconds", type=int, help="how long steady and idle are watched")
+    parser.add_argument("--seconds", type=int, help="how long steady, idle and age are watched")
     parser.add_argument("--times", type=int, help="how often latency and takeover repeat each action")
     parser.add_argument(
         "--databases", nargs="+", default=["postgres", "sqlite"], choices=["postgres", "sqlite"]
@@ -182,6 +191,8 @@ def main() -> None:
                 run_burst(environments, options.jobs, policies=options.policies)
             elif name in PLANS:
                 run_plan(name, getattr(options, PLANS[name].option) or PLANS[name].amount, environments)
+            elif name == "age":
+                run_age(options.seconds or AGE_SECONDS, environments[options.databases[0]])
             else:
                 show(name, run([name], environments[options.databases[0]]))
 

@@ -38,6 +38,11 @@ def measure(which: str, arguments: list[str]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as directory, closing(Calls(Path(directory, "calls"))) as calls:
             measured: dict[str, Any] = measure_it(OF_PROCESSES[which](amount), calls)
         return measured
+    if which == "age":
+        from benchmarks import age
+
+        how, seconds = arguments
+        return age.measure(how, float(seconds))
     if which == "refresh":
         from benchmarks import refresh
 

@@ -61,6 +61,9 @@ class Conf:
     secret_prefix: str = "HOTDATA_SECRET_"  # noqa: S105 - a prefix of names, not a secret
     """Only environment variables that begin with this can be named as a source's secrets."""
 
+    read_patience: timedelta = timedelta(seconds=3)
+    """How long a reader waits for a key that nobody has fetched yet."""
+
     retention_days: int = 90
     """Days after which `cleanup_logs` deletes runs and API calls."""
 

@@ -111,6 +111,9 @@ JOBS = (
         fields={
             "title": "Update hot data",
             "task": "refresh_due",
+            # Almost until the next one is due. While there is none, readers see to stale keys by themselves.
+            "params": {"seconds": 58},
+            "recover": True,
             "trigger": "interval",
             "interval": MINUTE,
             "timeout": 4 * MINUTE,
@@ -129,6 +132,10 @@ JOBS = (
             "cron": "0 3 * * sun",
             "timeout": 6 * HOUR,
         },
+    ),
+    DefaultJob(
+        name="roll_up_freshness",
+        fields={"title": "Roll up freshness", "task": "roll_up_freshness", "cron": "5 * * * *"},
     ),
     DefaultJob(
         name="health_check",

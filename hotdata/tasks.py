@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import time
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
@@ -13,13 +13,13 @@ from django.utils import timezone
 
 import hotdata
 from hotdata.conf import conf
-from hotdata.exceptions import BadParams, CacheUnavailable, RunCancelled, RunTimedOut, UnknownSource
+from hotdata.exceptions import BadParams, UnknownSource
 from hotdata.freshness import planner, refresh
+from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
-from hotdata.observing import health, retention
+from hotdata.observing import freshness, health, retention
 
-logger = logging.getLogger(__name__)
-
+Seconds = Annotated[int, msgspec.Meta(ge=0, le=3600)]
 DaysAhead = Annotated[int, msgspec.Meta(ge=0, le=366)]
 Age = Annotated[int, msgspec.Meta(ge=1, le=retention.MAX_DAYS)]
 
@@ -32,28 +32,21 @@ def refresh_source(source: str, keys: list[str] | None = None) -> dict[str, Any]
 
 
 @hotdata.task
-def refresh_due() -> dict[str, Any]:
-    """Refresh what is due in any source's hot set and has not been refreshed by another job."""
-    results: dict[str, Any] = {}
-    failures: list[Exception] = []
+def refresh_due(seconds: Seconds = 0) -> dict[str, Any]:
+    """Refresh what is due in any source's hot set, and what readers find stale; go on with that for some seconds."""
+    run = hotdata.current_run()
+    until = time.monotonic() + seconds
+
+    def check() -> None:
+        run.progress(min(seconds, int(seconds - until + time.monotonic())), seconds)
+
+    refresher = Refresher(check=check, run_id=run.id)
     for source in Source.objects.enabled().prefetch_related("pinned"):
-        due = planner.due_keys(source, timezone.now())
-        if not due:
-            continue
-        try:
-            results[source.name] = _refresh(source, due)
-        except refresh.RefreshFailed as error:
-            failures.append(error)
-            results[source.name] = asdict(error.result)
-        except (RunCancelled, RunTimedOut, CacheUnavailable):
-            raise
-        except Exception as error:
-            logger.exception("source.not_refreshed source=%s", source.name)
-            failures.append(error)
-            results[source.name] = {"error": f"{type(error).__name__}: {error}"}
-    if failures and len(failures) == len(results):
-        raise failures[0]
-    return results
+        planner.remember_hot(source, timezone.now())
+    refresher.keep_fresh(lambda: time.monotonic() < until and not run.winding_down)
+    if refresher.errors and not any(kept.refreshed for kept in refresher.kept.values()):
+        raise next(iter(refresher.errors.values()))
+    return {source: asdict(kept) for source, kept in refresher.kept.items()}
 
 
 @hotdata.task
@@ -68,12 +61,18 @@ def warm_up(
 
 @hotdata.task
 def cleanup_logs(days: Age | None = None) -> dict[str, int]:
-    """Delete runs and API calls that are older than some days, by default those of the setting."""
+    """Delete runs, API calls and hours of freshness older than some days, by default those of the setting."""
     try:
         age = retention.age_of(conf().retention_days if days is None else days)
     except ValueError as error:
         raise BadParams(str(error), param="days") from error
     return asdict(retention.clean_up(age, progress=hotdata.current_run().progress))
+
+
+@hotdata.task
+def roll_up_freshness() -> dict[str, int]:
+    """Write what was measured in past hours, and Redis will forget, to the database."""
+    return {"hours": freshness.roll_up(timezone.now())}
 
 
 @hotdata.task

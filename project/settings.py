@@ -291,6 +291,7 @@ SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_ALLOW_PRIVATE": read_list,
     "HOTDATA_CACHE": read_text,
     SECRET_PREFIX: read_text,
+    "HOTDATA_READ_PATIENCE": read_number,
     "HOTDATA_RETENTION_DAYS": read_int,
     "HOTDATA_DEMO_UPSTREAM": read_text,
 }

@@ -13,7 +13,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from hotdata import registry
-from hotdata.freshness import entries
+from hotdata.freshness import entries, leases
 from hotdata.freshness.entries import Stored
 from hotdata.models import ApiCall, Job, Key, Run, Source
 from hotdata.models.runs import FINISHED, Cause, State
@@ -52,13 +52,16 @@ def make_run(job: Job, **fields: Any) -> Run:
 
 
 def make_source(*, pinned: tuple[str, ...] = (), **fields: Any) -> Source:
-    """A saved source of HTTP JSON with the keys `pinned`."""
+    """A saved source of HTTP JSON with the keys `pinned`, and a budget that is no obstacle."""
     values = {
         "name": f"source-{next(_numbers)}",
         "base_url": "https://upstream.example",
         "path": "/stocks/{key}",
         "soft_ttl": timedelta(minutes=5),
         "hard_ttl": timedelta(days=1),
+        "calls_per_minute": 60_000,
+        "burst": 1000,
+        "breaker_failures": 1000,
     }
     source = Source(**(values | fields))
     source.save()
@@ -119,6 +122,14 @@ def store(*args: Any, **fields: Any) -> Stored:
     stored = make_stored(*args, **fields)
     assert entries.write([stored]) == [True]
     return stored
+
+
+def rest(source: str, *keys: str) -> None:
+    """As after a fetch of `keys` that failed: for a while nobody tries again."""
+    taken = leases.acquire_each(source, keys, lasts=timedelta(minutes=1))
+    assert len(taken) == len(keys)
+    for lease in taken.values():
+        lease.end(rest=timedelta(seconds=20))
 
 
 def caches_at(url: str) -> dict[str, Any]:

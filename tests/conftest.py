@@ -13,6 +13,9 @@ from django.core.cache import caches
 from django.db import connection
 from redis import Redis
 
+from hotdata.freshness import background, definitions, flights, hotkeys, meters, wants
+from hotdata.freshness.lastknown import last_known
+from hotdata.freshness.redis import outage
 from tests.services import SQLITE, database_kind
 
 
@@ -48,10 +51,26 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture
 def clear_cache(redis: Redis) -> Iterator[None]:
-    """Caches that are empty before and after the test, with their connections closed."""
+    """Caches that are empty before and after the test, with their connections closed; and nothing is remembered."""
+    _forget_all()
     yield
+    _forget_all()
     for cache in caches.all(initialized_only=True):
         cache.close()
+
+
+def _forget_all() -> None:
+    """What a process that reads keeps in its memory; and no thread of its own sees to anything behind a test's back."""
+    flights._airport.pool.shutdown()
+    flights._begin_anew()
+    background._begin_anew()
+    background._background.started = True
+    hotkeys._begin_anew()
+    meters._begin_anew()
+    wants._begin_anew()
+    definitions.forget()
+    last_known.clear()
+    outage.__init__()  # type: ignore[misc]
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ import hotdata
 from hotdata import registry
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.runner import execute, make_context, perform
-from hotdata.models import ApiCall, Job, Run, Source
+from hotdata.freshness import meters
+from hotdata.freshness.meters import Served
+from hotdata.models import ApiCall, FreshnessHour, Job, Run, Source
 from hotdata.models.runs import State
 from hotdata.observing import health
 from hotdata.observing.health import Health, Part, Report
@@ -26,6 +28,9 @@ from tests.freshness.conftest import close_upstreams
 from tests.freshness.hostile import closed_port
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
+
+# What writes from other threads than the test's needs a database that no transaction of the test locks.
+in_threads = pytest.mark.django_db(transaction=True)
 
 CITIES = ("北京", "上海")
 
@@ -112,6 +117,7 @@ def test_without_redis_the_upstream_is_not_asked(upstream: DemoUpstream, setting
 # refresh_due
 
 
+@in_threads
 def test_refresh_due_refreshes_only_what_is_due_in_every_source(upstream: DemoUpstream) -> None:
     make_stocks(upstream, "AAPL", "MSFT", "TSLA")
     make_source(name="news", base_url=upstream.url, path="/news/{key}", pinned=("technology",))
@@ -120,9 +126,11 @@ def test_refresh_due_refreshes_only_what_is_due_in_every_source(upstream: DemoUp
     outcome = performed("refresh_due")
     assert outcome.state == State.SUCCEEDED
     assert asked(upstream) == ["MSFT", "TSLA", "technology"]
-    assert {name: result["asked"] for name, result in outcome.result.items()} == {"news": 1, "stock": 2}
+    assert {name: result["refreshed"] for name, result in outcome.result.items()} == {"news": 1, "stock": 2}
+    assert set(ApiCall.objects.values_list("run_id", flat=True)) == {outcome.run.id}
 
 
+@in_threads
 def test_refresh_due_with_nothing_due_asks_nobody(upstream: DemoUpstream) -> None:
     make_stocks(upstream, "AAPL")
     performed("refresh_due")
@@ -131,12 +139,14 @@ def test_refresh_due_with_nothing_due_asks_nobody(upstream: DemoUpstream) -> Non
     assert (outcome.state, outcome.result, asked(upstream)) == (State.SUCCEEDED, {}, [])
 
 
+@in_threads
 def test_refresh_due_leaves_disabled_sources_alone(upstream: DemoUpstream) -> None:
     make_stocks(upstream, "AAPL", enabled=False)
     performed("refresh_due")
     assert asked(upstream) == []
 
 
+@in_threads
 def test_one_source_that_fails_does_not_stop_the_others(upstream: DemoUpstream) -> None:
     make_stocks(upstream, "AAPL", name="a-broken-one")
     make_source(name="news", base_url=upstream.url, path="/news/{key}", pinned=("technology",))
@@ -146,6 +156,7 @@ def test_one_source_that_fails_does_not_stop_the_others(upstream: DemoUpstream) 
     assert (outcome.result["a-broken-one"]["failures"], outcome.result["news"]["refreshed"]) == (1, 1)
 
 
+@in_threads
 def test_when_all_sources_fail_the_run_fails(upstream: DemoUpstream) -> None:
     make_stocks(upstream, "AAPL")
     upstream.set_fault("/stocks", "500")
@@ -154,6 +165,7 @@ def test_when_all_sources_fail_the_run_fails(upstream: DemoUpstream) -> None:
     assert outcome.error.startswith("RefreshFailed: 1 of 1 keys of stock failed: ")
 
 
+@in_threads
 def test_a_source_whose_definition_is_broken_does_not_stop_the_others(upstream: DemoUpstream) -> None:
     make_stocks(upstream, "AAPL", name="a-broken-one", path="/no/placeholder")
     make_source(name="news", base_url=upstream.url, path="/news/{key}", pinned=("technology",))
@@ -164,6 +176,7 @@ def test_a_source_whose_definition_is_broken_does_not_stop_the_others(upstream: 
     assert "BadSource" in outcome.result["a-broken-one"]["error"]
 
 
+@in_threads
 def test_a_source_whose_secret_is_not_set_does_not_stop_the_others(upstream: DemoUpstream) -> None:
     secrets = {"X-API-Key": "HOTDATA_SECRET_THAT_IS_NOT_SET"}
     make_stocks(upstream, "AAPL", name="a-broken-one", secret_headers=secrets)
@@ -224,7 +237,7 @@ def test_cleanup_logs_deletes_what_is_old_and_counts_it() -> None:
     make_call(started_at=long_ago)
     young = make_run(make_job(), state=State.SUCCEEDED)
     outcome = performed("cleanup_logs", days=30)
-    assert outcome.result == {"runs": 1, "api_calls": 1}
+    assert outcome.result == {"runs": 1, "api_calls": 1, "freshness_hours": 0}
     assert (outcome.progress_done, outcome.progress_total) == (2, 2)
     assert not Run.objects.filter(pk=old.pk).exists()
     assert Run.objects.filter(pk=young.pk).exists()
@@ -243,6 +256,27 @@ def test_a_job_with_parameters_out_of_bounds_is_refused_where_it_is_edited() -> 
         with pytest.raises(ValidationError) as refused:
             Job(name="j", task=task, params=params, cron="* * * * *").full_clean()
         assert refused.value.message_dict.keys() == {"params"}
+
+
+# roll_up_freshness
+
+
+def test_roll_up_freshness_writes_the_hours_that_are_over_and_counts_them() -> None:
+    make_source(name="stock")
+    with time_machine.travel(datetime(2026, 11, 23, 10, 30, tzinfo=UTC), tick=False):
+        meters.note("stock", Served.FRESH, 1.0)
+        meters.flush()
+    with time_machine.travel(datetime(2026, 11, 23, 11, 5, tzinfo=UTC), tick=False):
+        assert performed("roll_up_freshness").result == {"hours": 1}
+        assert performed("roll_up_freshness").result == {"hours": 0}
+    assert FreshnessHour.objects.get().fresh == 1
+
+
+def test_roll_up_freshness_without_redis_fails_and_may_be_tried_again(settings: Settings) -> None:
+    make_source(name="stock")
+    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
+    outcome = performed("roll_up_freshness")
+    assert (outcome.state, outcome.permanent) == (State.FAILED, False)
 
 
 # health_check
@@ -305,5 +339,12 @@ def test_a_health_check_without_redis_reports_that_and_does_not_fail(settings: S
 
 
 def test_every_built_in_task_is_described_for_operators() -> None:
-    for name in ("refresh_source", "refresh_due", "warm_up", "cleanup_logs", "health_check"):
+    for name in (
+        "refresh_source",
+        "refresh_due",
+        "warm_up",
+        "cleanup_logs",
+        "roll_up_freshness",
+        "health_check",
+    ):
         assert registry.tasks.get(name).description.endswith(".")

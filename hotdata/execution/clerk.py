@@ -98,6 +98,8 @@ class Clerk:
     def drain(self) -> None:
         """Start nothing more, and hand back what no worker has begun."""
         self._draining.set()
+        for context in list(self._contexts.values()):
+            context.winding_down = True
         self._inbox.put([])  # it may be waiting for something to do
 
     def cut_short(self) -> None:

@@ -103,6 +103,8 @@ class CurrentRun:
         """Set to True to keep this run when the job's others are thinned out (``keep_runs``)."""
         self._told: tuple[int, int | None, int] = (0, None, 0)
         self._cancelled = threading.Event()
+        self.winding_down = False
+        """Whether the node is being stopped: what can end now without harm, and would go on for long, should."""
 
     def begin(self) -> None:
         """Let the timeout count from now: a run may have waited for a free thread before."""

@@ -55,6 +55,13 @@ class Entry:
     """Seconds since the request that brought (or confirmed) the value was sent."""
     state: Literal["fresh", "stale"]
     etag: str
+    """Changes exactly when the value does."""
+    fresh_for: float
+    """Seconds until it is stale; below 0 when it is."""
+    kept_for: float
+    """Seconds until it is gone, unless it is refreshed."""
+    last_known: bool
+    """Whether Redis is away, and this is what the process has read last."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,12 +75,18 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     hard_expiry: float
     changed_at: float
     """When the value last became another one."""
+    unchanged: int = 0
+    """Refreshes in a row that brought the same value."""
+    hash: str = ""
+    """Of the value: two that are the same have the same."""
+    size: int = 0
+    """Of the value as JSON, in bytes."""
     etag: str = ""
     last_modified: str = ""
     definition: str = ""
     """Which definition of the source it was fetched by. To another, "not modified" says nothing of the value."""
 
-    def entry(self, now: float) -> Entry:
+    def entry(self, now: float, *, last_known: bool = False) -> Entry:
         return Entry(
             source=self.source,
             key=self.key,
@@ -81,7 +94,10 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
             fetched_at=datetime.fromtimestamp(self.fetched_at, UTC),
             age=max(0.0, now - self.fetched_at),
             state="fresh" if now < self.soft_expiry else "stale",
-            etag=self.etag,
+            etag=self.hash,
+            fresh_for=self.soft_expiry - now,
+            kept_for=self.hard_expiry - now,
+            last_known=last_known,
         )
 
     @property

@@ -1,34 +1,53 @@
-"""How hot data is read: `get` and `get_many`. A read never waits for an upstream."""
+"""How hot data is read: `get` and `get_many`.
+
+What is stored is returned at once, fresh or stale; a reader of what is stale has a refresh asked for, and waits for
+none. Only who reads a key that nobody has fetched yet waits, for a bounded time, for the one fetch that the whole
+fleet makes. While Redis is away, the process serves what it has read last, and says so.
+
+A key that the source doesn't serve costs nothing: no fetch, no counter, no entry, and a query a second at most.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from hotdata.exceptions import NotReady, ReadError, UnknownKey, UnknownSource
-from hotdata.freshness import entries
-from hotdata.freshness.entries import Entry
+from hotdata.conf import conf
+from hotdata.exceptions import CacheUnavailable, NotReady, ReadError, UnknownKey
+from hotdata.freshness import background, entries, flights, hotkeys, meters
+from hotdata.freshness.definitions import Definition, definition_of
+from hotdata.freshness.entries import Entry, Stored
+from hotdata.freshness.lastknown import last_known
+from hotdata.freshness.meters import Served
 from hotdata.keys import check_key
-from hotdata.models import Key, Source
 
 
 def get(source: str, key: str) -> Entry:
-    """The last good value of `key`, at once, with its age: fresh, or stale until it is refreshed.
+    """The last good value of `key`, with its age: fresh, or stale until it is refreshed.
 
-    Raises UnknownSource; UnknownKey for a malformed key or one that the source doesn't serve; NotReady when
-    nothing has been fetched for it yet; CacheUnavailable when Redis can't be reached.
+    Waits for no upstream, unless nobody has fetched the key yet: then up to the setting ``HOTDATA_READ_PATIENCE`` for
+    the one call that is made for all. Raises UnknownSource; UnknownKey for a malformed key and one that the
+    source or its upstream doesn't have; NotReady, with the time after which to ask again, when there is nothing
+    to return yet; CacheUnavailable when Redis can't be reached and this process has not read the key before.
     """
     checked = _checked(source, key)
-    stored = entries.read(source, checked)
-    if stored is None:
-        raise _why_missing(source, [checked])[checked]
-    return stored.entry(time.time())
+    try:
+        stored = entries.read(source, checked)
+    except CacheUnavailable as error:
+        return _last_known(source, checked, error)
+    if stored is not None:
+        return _served(stored)
+    answer = _fetched(definition_of(source), [checked])[checked]
+    if isinstance(answer, ReadError):
+        raise answer
+    return answer
 
 
 def get_many(source: str, keys: Iterable[str]) -> dict[str, Entry | ReadError]:
     """`get` for several keys in one round trip: by key as given, its entry or the error that `get` would raise.
 
-    Raises UnknownSource and CacheUnavailable, which concern all of them.
+    Those that nobody has fetched yet are fetched together. Raises UnknownSource and, when it can return none of them,
+    CacheUnavailable.
     """
     checked: dict[str, str] = {}
     answers: dict[str, Entry | ReadError] = {}
@@ -37,14 +56,20 @@ def get_many(source: str, keys: Iterable[str]) -> dict[str, Entry | ReadError]:
             checked[key] = _checked(source, key)
         except UnknownKey as error:
             answers[key] = error
-    stored = entries.read_many(source, set(checked.values()))
-    missing = set(checked.values()) - stored.keys()
+    names = list(dict.fromkeys(checked.values()))
+    try:
+        found = _found(source, names)
+    except CacheUnavailable as error:
+        found = _all_last_known(source, names, error)
+    return answers | {key: found[name] for key, name in checked.items()}
+
+
+def _found(source: str, names: Sequence[str]) -> dict[str, Entry | ReadError]:
+    stored = entries.read_many(source, names)
+    found: dict[str, Entry | ReadError] = {name: _served(stored[name]) for name in names if name in stored}
+    missing = [name for name in names if name not in found]
     # Without any entry, the source itself may not exist.
-    errors = _why_missing(source, missing) if missing or not stored else {}
-    now = time.time()
-    for key, name in checked.items():
-        answers[key] = stored[name].entry(now) if name in stored else errors[name]
-    return answers
+    return found | _fetched(definition_of(source), missing) if missing or not found else found
 
 
 def _checked(source: str, key: str) -> str:
@@ -54,15 +79,98 @@ def _checked(source: str, key: str) -> str:
         raise UnknownKey(str(error), source=source) from error
 
 
-def _why_missing(name: str, keys: Iterable[str]) -> dict[str, ReadError]:
-    """For each of `keys`, none of which has an entry, the error that says why. Raises UnknownSource."""
-    source = Source.objects.filter(name=name).first()
-    if source is None:
-        raise UnknownSource(f"There is no source {name!r}.", source=name)
-    pinned = set(Key.objects.filter(source=source, key__in=keys).values_list("key", flat=True))
-    return {
-        key: NotReady(f"Nothing has been fetched for {key!r} yet.", source=name, key=key)
-        if key in pinned
-        else UnknownKey(f"The source {name!r} doesn't serve {key!r}.", source=name, key=key)
-        for key in keys
-    }
+def _served(stored: Stored) -> Entry:
+    """What a reader gets of what is stored, having been counted."""
+    entry = stored.entry(time.time())
+    background.ensure()
+    hotkeys.note(entry.source, entry.key)
+    last_known.keep(stored)
+    if entry.state == "stale":
+        meters.note(entry.source, Served.STALE, entry.age)
+        background.want(entry.source, entry.key)
+    else:
+        meters.note(entry.source, Served.FRESH, entry.age)
+    return entry
+
+
+# What is not there
+
+
+def _fetched(definition: Definition, keys: Sequence[str]) -> dict[str, Entry | ReadError]:
+    """For each of `keys`, none of which has an entry, what came of fetching it, or why it isn't fetched."""
+    source = definition.source
+    answers: dict[str, Entry | ReadError] = {}
+    wanted = []
+    for key in keys:
+        try:
+            _check_served(definition, key)
+            flights.check_present(source.name, key)
+        except UnknownKey as error:
+            answers[key] = error
+        else:
+            wanted.append(key)
+    if wanted and not source.enabled:
+        reason = f"The source {source.name!r} is switched off, and has no value to serve."
+        return answers | {key: NotReady(reason, source=source.name, key=key) for key in wanted}
+    if wanted:
+        background.ensure()
+        if len(wanted) > 1:
+            flights.start(source, wanted)
+        until = time.monotonic() + conf().read_patience.total_seconds()
+        answers |= {key: _waited_for(definition, key, until) for key in wanted}
+    return answers
+
+
+def _check_served(definition: Definition, key: str) -> None:
+    """Raise UnknownKey for a key that nobody may have fetched."""
+    if not definition.serves(key):
+        name = definition.source.name
+        raise UnknownKey(f"The source {name!r} doesn't serve {key!r}.", source=name, key=key)
+
+
+def _waited_for(definition: Definition, key: str, until: float) -> Entry | ReadError:
+    name = definition.source.name
+    try:
+        stored = flights.wait_for(definition.source, key, until=until)
+    except ReadError as error:
+        if isinstance(error, NotReady):
+            meters.note(name, Served.ERROR, None)
+        return error
+    entry = stored.entry(time.time())
+    hotkeys.note(name, key)
+    last_known.keep(stored)
+    meters.note(name, Served.MISS, entry.age)
+    return entry
+
+
+# When Redis is away
+
+
+def _last_known(source: str, key: str, error: CacheUnavailable) -> Entry:
+    """What this process has read last; raises `error` where that is nothing, and what `get` does."""
+    background.ensure()
+    stored = last_known.get(source, key)
+    if stored is not None:
+        entry = stored.entry(time.time(), last_known=True)
+        meters.note(source, Served.LAST_KNOWN, entry.age)
+        return entry
+    _check_served(definition_of(source), key)
+    meters.note(source, Served.ERROR, None)
+    raise error
+
+
+def _all_last_known(
+    source: str, names: Iterable[str], error: CacheUnavailable
+) -> dict[str, Entry | ReadError]:
+    """`_last_known` for several; raises `error` when it is the answer to all."""
+    found: dict[str, Entry | ReadError] = {}
+    for name in names:
+        try:
+            found[name] = _last_known(source, name, error)
+        except UnknownKey as unknown:
+            found[name] = unknown
+        except CacheUnavailable:
+            found[name] = NotReady(str(error), source=source, key=name)
+    if not any(isinstance(answer, Entry | UnknownKey) for answer in found.values()):
+        raise error
+    return found

@@ -7,18 +7,24 @@ has done its part; the calls that are under way then are not waited for, and not
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import logging
+import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import msgspec
+
 from hotdata.endpoints import Request
-from hotdata.exceptions import HotdataError, UpstreamError, UpstreamForbidden
-from hotdata.freshness import entries
+from hotdata.exceptions import CacheUnavailable, HotdataError, UpstreamError, UpstreamForbidden
+from hotdata.freshness import absences, entries, meters
 from hotdata.freshness.entries import Stored
-from hotdata.freshness.upstream import Reply, Upstream, reason, upstream_of
+from hotdata.freshness.upstream import Reply, reason, upstream_of
 from hotdata.keys import MAX_LENGTH, check_key
 from hotdata.models import ApiCall, Source
 from hotdata.text import shortened, storable
@@ -27,6 +33,12 @@ logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 0.25  # seconds between two writes of what has arrived
 FAILURES_SHOWN = 100
+PATIENCE = timedelta(minutes=1)
+TTL_JITTER = (
+    0.1  # of a TTL, by which it may be shorter: what was fetched together need not become stale together
+)
+DIVISIBLE = frozenset({400, 404, 410, 422})
+"""Statuses by which one bad key may have condemned its whole batch."""
 
 Progress = Callable[[int, int], None]
 """Called with the keys done and the keys asked for; may raise to cut the refresh off."""
@@ -66,16 +78,18 @@ def refresh(
     *,
     progress: Progress = lambda done, total: None,
     time_left: Callable[[], float | None] = lambda: None,
+    patience: timedelta = PATIENCE,
     run_id: int | None = None,
 ) -> Refreshed:
     """Fetch `keys` of `source` and store their values.
 
-    `time_left` gives the seconds that are left for all of it. Raises RefreshFailed when all keys failed, or
+    `time_left` gives the seconds that are left for all of it, of which up to `patience` may be spent in waiting for
+    the gate: what it lets through only later has failed. Raises RefreshFailed when all keys failed, or
     more than the source tolerates; CacheUnavailable, before the first call, when there is nowhere to store to;
     BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that is not
     set; and whatever `progress` raises.
     """
-    return _Refresh(source, list(dict.fromkeys(keys)), progress, time_left, run_id).run()
+    return _Refresh(source, list(dict.fromkeys(keys)), progress, time_left, patience, run_id).run()
 
 
 class _Refresh:
@@ -87,25 +101,28 @@ class _Refresh:
         keys: list[str],
         progress: Progress,
         time_left: Callable[[], float | None],
+        patience: timedelta,
         run_id: int | None,
     ) -> None:
         self._source = source
         self._keys = keys
         self._progress = progress
         self._time_left = time_left
+        self._patient_until = time.monotonic() + patience.total_seconds()
         self._run_id = run_id
         self._known: dict[str, Stored] = {}
         self._arrived: list[Stored] = []
         self._calls: list[ApiCall] = []
         self._errors: list[UpstreamError] = []
         self._done = 0
-        self._definition = ""
+        self._upstream = upstream_of(source)
+        self._placeholders = source.placeholders_by_key() if self._upstream.placeholders else {}
         self._result = Refreshed(source=source.name, asked=len(keys))
 
     def run(self) -> Refreshed:
         self._keys = self._well_formed()
         self._known = entries.read_many(self._source.name, self._keys)
-        pending = self._ask_all(upstream_of(self._source))
+        pending = self._ask(self._upstream.batches(self._keys, self._placeholders))
         try:
             while pending:
                 finished, pending = wait(pending, timeout=FLUSH_INTERVAL, return_when=FIRST_COMPLETED)
@@ -113,7 +130,7 @@ class _Refresh:
                 more = {future for future in pending if future.done()}
                 pending -= more
                 for future in finished | more:
-                    self._take(future.result())
+                    pending |= self._take(future.result())
                 self._store()
                 self._progress(self._done, self._result.asked)
         finally:
@@ -123,28 +140,39 @@ class _Refresh:
         return self._judge()
 
     def _well_formed(self) -> list[str]:
-        """The keys in their one form; those that can't be keys have failed before anybody is asked."""
+        """The keys in their one form; those that can't be asked for have failed before anybody is asked."""
         good: dict[str, None] = {}
         for key in self._keys:
             try:
-                good[check_key(key)] = None
-            except ValueError as error:
+                good[self._checked(key)] = None
+            except UpstreamForbidden as error:
                 self._done += 1
-                self._fail(shortened(storable(key), MAX_LENGTH), UpstreamForbidden(str(error)))
+                self._fail(shortened(storable(key), MAX_LENGTH), error)
         self._result.asked = len(good) + self._result.failures
         return list(good)
 
-    def _ask_all(self, upstream: Upstream) -> set[Future[Reply]]:
-        self._definition = upstream.definition
+    def _checked(self, key: str) -> str:
+        """`key` in its one form; raises UpstreamForbidden if it is none, or lacks what it must be asked for with."""
+        try:
+            key = check_key(key)
+        except ValueError as error:
+            raise UpstreamForbidden(str(error)) from error
+        self._upstream.check_filling(key, self._placeholders.get(key, {}))
+        return key
+
+    def _ask(self, requests: Iterable[Request]) -> set[Future[Reply]]:
         return {
-            upstream.submit(request, self._condition(request), self._timeout)
-            for request in upstream.batches(self._keys)
+            self._upstream.submit(request, self._condition(request), self._timeout, self._patience)
+            for request in requests
         }
 
     def _condition(self, request: Request) -> Stored | None:
         """What the upstream may call "not modified": the value of a single key, fetched by this very definition."""
         known = self._known.get(request.keys[0]) if len(request.keys) == 1 else None
-        return known if known is not None and known.definition == self._definition else None
+        return known if known is not None and known.definition == self._definition_for(known.key) else None
+
+    def _definition_for(self, key: str) -> str:
+        return self._upstream.definition_for(self._placeholders.get(key, {}))
 
     def _timeout(self) -> timedelta:
         """What a call that begins now may take: the source's timeout, but no more than is left of the run."""
@@ -152,18 +180,42 @@ class _Refresh:
         whole = self._source.timeout
         return whole if left is None else min(whole, timedelta(seconds=left))
 
-    def _take(self, reply: Reply) -> None:
-        """Sort what a call brought: values to store, and failures."""
+    def _patience(self) -> float:
+        """Seconds that a call may still wait at the gate."""
+        left, patience = self._time_left(), self._patient_until - time.monotonic()
+        return patience if left is None else min(patience, left)
+
+    def _take(self, reply: Reply) -> set[Future[Reply]]:
+        """Sort what a call brought: values to store, and failures. Returns the calls that are made in its place."""
         if reply.call is not None:
             self._calls.append(reply.call)
+        if len(reply.keys) > 1 and reply.refusal is not None and reply.refusal.status in DIVISIBLE:
+            return self._ask_by_halves(reply.keys)
         values = reply.values
         for key in reply.keys:
             self._done += 1
             value = self._known[key].value if reply.not_modified else values[key]
             if isinstance(value, UpstreamError):
                 self._fail(key, value)
+                self._note_absence(key, value)
             else:
                 self._arrived.append(self._stored(key, value, reply))
+        return set()
+
+    def _ask_by_halves(self, keys: Sequence[str]) -> set[Future[Reply]]:
+        """Ask again for a batch that was refused as a whole, so that the key that it was refused for stops no other."""
+        middle = len(keys) // 2
+        return {
+            asked
+            for half in (keys[:middle], keys[middle:])
+            for asked in self._ask(self._upstream.batches(half, self._placeholders))
+        }
+
+    def _note_absence(self, key: str, error: UpstreamError) -> None:
+        """Remember what the upstream doesn't have, unless there is a value to serve."""
+        lasts = self._source.absent_ttl
+        if error.status in absences.DEFINITE and lasts is not None and key not in self._known:
+            absences.note(self._source.name, key, lasts)
 
     def _fail(self, key: str, error: UpstreamError) -> None:
         self._errors.append(error)
@@ -176,17 +228,22 @@ class _Refresh:
         known = self._known.get(key)
         unchanged = known is not None and known.value == value
         self._result.unchanged += unchanged
+        encoded = msgspec.json.encode(value, order="deterministic")
+        shorter = 1 - random.uniform(0, TTL_JITTER)  # noqa: S311 - spreads load, guards nothing
         return Stored(
             source=self._source.name,
             key=key,
             value=value,
             fetched_at=fetched_at,
-            soft_expiry=fetched_at + self._source.soft_ttl.total_seconds(),
-            hard_expiry=fetched_at + self._source.hard_ttl.total_seconds(),
+            soft_expiry=fetched_at + self._source.soft_ttl.total_seconds() * shorter,
+            hard_expiry=fetched_at + self._source.hard_ttl.total_seconds() * shorter,
             changed_at=known.changed_at if known is not None and unchanged else fetched_at,
+            unchanged=known.unchanged + 1 if known is not None and unchanged else 0,
+            hash=hashlib.sha256(encoded).hexdigest()[:16],
+            size=len(encoded),
             etag=reply.etag,
             last_modified=reply.last_modified,
-            definition=self._definition,
+            definition=self._definition_for(key),
         )
 
     def _store(self) -> None:
@@ -200,6 +257,8 @@ class _Refresh:
             call.run_id = self._run_id
         ApiCall.objects.bulk_create(self._calls)
         self._result.calls = len(self._calls)
+        with contextlib.suppress(CacheUnavailable):
+            meters.flush()
 
     def _judge(self) -> Refreshed:
         failures, asked = self._result.failures, self._result.asked

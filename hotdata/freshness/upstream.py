@@ -2,7 +2,7 @@
 
 `Upstream.ask` never raises for what an upstream does: each key gets a value or the error that it failed with.
 One upstream object serves a source in a process for as long as the source's definition stays the same, so
-its connections are kept and its concurrency is bounded whoever asks.
+its connections are kept. Each call goes through the source's gate, which all processes share, or is not made.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from hotdata.endpoints import Request
 from hotdata.exceptions import (
     BadSource,
     CacheUnavailable,
+    GateClosed,
     RunCancelled,
     RunTimedOut,
     UpstreamError,
@@ -35,7 +36,9 @@ from hotdata.exceptions import (
     UpstreamStatus,
     UpstreamTimeout,
 )
+from hotdata.freshness import meters
 from hotdata.freshness.entries import Stored
+from hotdata.freshness.gate import Gate, Limits
 from hotdata.freshness.transport import Answer, Transport
 from hotdata.headers import check_headers, parse_retry_after
 from hotdata.models import ApiCall, Source
@@ -43,6 +46,9 @@ from hotdata.text import holds_secret, storable
 
 SUCCESS = range(200, 300)
 NOT_MODIFIED = 304
+TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+COOLDOWN = timedelta(seconds=10)  # after a 429 that doesn't say how long
+HOLD_SLACK = timedelta(seconds=1)  # from the end of a call until its passage is left
 MAX_VALIDATOR = 200  # characters of an ETag or Last-Modified
 MAX_DEPTH = 100
 MAX_NODES = 200_000  # values, and keys of objects count with theirs
@@ -61,7 +67,33 @@ class Reply:
     etag: str = ""
     last_modified: str = ""
     call: ApiCall | None
-    """None when no time was left for one."""
+    """None when no call was made, for want of time or because of the gate."""
+
+    @property
+    def refusal(self) -> UpstreamError | None:
+        """What all of its keys failed with, if that is one error: the call as a whole came to nothing."""
+        errors = {id(value): value for value in self.values.values() if isinstance(value, UpstreamError)}
+        whole = len(errors) == 1 and all(isinstance(value, UpstreamError) for value in self.values.values())
+        return next(iter(errors.values())) if whole else None
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the upstream is down, rather than unhappy with what it was asked for: what the breaker counts."""
+        error = self.refusal
+        return (
+            error is not None
+            and not error.permanent
+            and not isinstance(error, UpstreamPayload)
+            and error.status != TOO_MANY_REQUESTS
+        )
+
+    @property
+    def cooldown(self) -> timedelta | None:
+        """How long the upstream wants to be left alone."""
+        error = self.refusal
+        if error is None or error.status not in (TOO_MANY_REQUESTS, UNAVAILABLE):
+            return None
+        return error.retry_after or (COOLDOWN if error.status == TOO_MANY_REQUESTS else None)
 
 
 class Upstream:
@@ -72,6 +104,8 @@ class Upstream:
         self._fetcher = registry.fetchers.get(source.fetcher) if source.fetcher else None
         self._endpoint = None if source.fetcher else source.build_endpoint()
         self._batch_size = source.batch_size
+        self._rules = source.build_rules()
+        self._gate = source_gate(source)
         self.definition = hashlib.sha256(repr(self._endpoint).encode()).hexdigest()[:16]
         self._transport = Transport(
             concurrency=source.concurrency,
@@ -80,28 +114,72 @@ class Upstream:
         )
         self._pool = ThreadPoolExecutor(source.concurrency, thread_name_prefix=f"hotdata-{source.name}")
 
-    def batches(self, keys: Sequence[str]) -> list[Request]:
-        """The calls that are needed for `keys`. Raises UpstreamForbidden when a secret is not set."""
+    @property
+    def placeholders(self) -> tuple[str, ...]:
+        """The names of the texts that each key must bring, beside itself, to be asked for."""
+        return self._endpoint.placeholders if self._endpoint is not None else ()
+
+    def check_filling(self, key: str, texts: Mapping[str, str]) -> None:
+        """Raise UpstreamForbidden unless `texts` are all that `key` must bring."""
         if self._endpoint is not None:
-            return self._endpoint.batches(keys)
+            self._endpoint.check_filling(key, texts)
+
+    def definition_for(self, texts: Mapping[str, str]) -> str:
+        """What `definition` is for a key that brings `texts`: with others, it is asked for at another address."""
+        if not self.placeholders:
+            return self.definition
+        brought = [(name, texts.get(name)) for name in self.placeholders]
+        return hashlib.sha256(f"{self.definition} {brought!r}".encode()).hexdigest()[:16]
+
+    def batches(
+        self, keys: Sequence[str], placeholders: Mapping[str, Mapping[str, str]] = {}
+    ) -> list[Request]:
+        """The calls that are needed for `keys`, each of which `check_filling` must accept with its `placeholders`.
+
+        Raises UpstreamForbidden when a secret is not set.
+        """
+        if self._endpoint is not None:
+            return self._endpoint.batches(keys, placeholders)
         chunks = [keys[at : at + self._batch_size] for at in range(0, len(keys), self._batch_size)]
         return [Request(keys=tuple(chunk), url="", headers={}, public_url="") for chunk in chunks]
 
     def submit(
-        self, request: Request, known: Stored | None, timeout: Callable[[], timedelta]
+        self,
+        request: Request,
+        known: Stored | None,
+        timeout: Callable[[], timedelta],
+        patience: Callable[[], float] = lambda: 0.0,
     ) -> Future[Reply]:
-        """`ask` in one of the source's threads, as part of the current run; `timeout` is asked when its turn comes."""
-        return self._pool.submit(contextvars.copy_context().run, self._ask_in_turn, request, known, timeout)
+        """`ask` in one of the source's threads, as part of the current run, once the gate has let it through.
 
-    def _ask_in_turn(self, request: Request, known: Stored | None, timeout: Callable[[], timedelta]) -> Reply:
-        left = timeout()
-        if left <= timedelta(0):
-            error = UpstreamTimeout("No time was left to ask for it.")
-            values = dict.fromkeys(request.keys, error)
-            return Reply(keys=request.keys, started_at=datetime.now(UTC), values=values, call=None)
+        `timeout` is asked when its turn comes, `patience` for the seconds that it may still wait at the gate.
+        """
+        return self._pool.submit(
+            contextvars.copy_context().run, self._ask_in_turn, request, known, timeout, patience
+        )
+
+    def _ask_in_turn(
+        self,
+        request: Request,
+        known: Stored | None,
+        timeout: Callable[[], timedelta],
+        patience: Callable[[], float],
+    ) -> Reply:
         try:
-            return self.ask(request, known, left)
+            passage = self._gate.wait(hold=timeout() + HOLD_SLACK, patience=patience)
+        except GateClosed as closed:
+            return _unasked(request, closed)
+        failed, cooldown = True, None
+        try:
+            left = timeout()
+            if left <= timedelta(0):
+                failed = False
+                return _unasked(request, UpstreamTimeout("No time was left to ask for it."))
+            reply = self.ask(request, known, left)
+            failed, cooldown = reply.is_outage, reply.cooldown
+            return reply
         finally:
+            passage.leave(failed=failed, cooldown=cooldown)
             close_old_connections()  # a fetcher may have used the database
 
     def ask(self, request: Request, known: Stored | None, timeout: timedelta) -> Reply:
@@ -120,9 +198,12 @@ class Upstream:
         except UpstreamError as error:
             call.status = error.status
             facts = {"values": dict.fromkeys(request.keys, error)}
+        facts["values"] = {key: self._accepted(value) for key, value in facts.get("values", {}).items()}
         call.duration = timedelta(seconds=time.perf_counter() - begun)
         _conclude(call, request.keys, facts)
-        return Reply(keys=request.keys, started_at=started_at, call=call, **facts)
+        reply = Reply(keys=request.keys, started_at=started_at, call=call, **facts)
+        meters.note_call(self.name, ok=not reply.is_outage)
+        return reply
 
     def _get(
         self, request: Request, known: Stored | None, timeout: timedelta, call: ApiCall
@@ -156,6 +237,16 @@ class Upstream:
                 f"The fetcher {self._fetcher.name} raised {type(error).__name__}: {error}"
             ) from error
 
+    def _accepted(self, value: Any | UpstreamError) -> Any | UpstreamError:
+        """`value`, or the error that it counts as when the source's rules refuse it."""
+        if isinstance(value, UpstreamError):
+            return value
+        try:
+            self._rules.check(value)
+        except UpstreamPayload as error:
+            return error
+        return value
+
 
 def _plain(value: Any) -> Any | UpstreamError:
     """A fetcher's value as JSON data, or the error that it counts as."""
@@ -169,6 +260,12 @@ def _plain(value: Any) -> Any | UpstreamError:
         return _servable(msgspec.json.decode(msgspec.json.encode(value)))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         return UpstreamPayload(f"The fetcher returned something that is not JSON: {error}")
+
+
+def _unasked(request: Request, error: UpstreamError) -> Reply:
+    """What comes of a call that isn't made."""
+    values = dict.fromkeys(request.keys, error)
+    return Reply(keys=request.keys, started_at=datetime.now(UTC), values=values, call=None)
 
 
 def _servable(value: Any) -> Any | UpstreamError:
@@ -263,9 +360,21 @@ _upstreams: dict[str, tuple[object, Upstream]] = {}
 _lock = threading.Lock()
 
 
+def source_gate(source: Source) -> Gate:
+    """The gate of `source`, by its limits as they are now."""
+    limits = Limits(
+        calls_per_minute=source.calls_per_minute,
+        burst=source.burst,
+        concurrency=source.concurrency,
+        failures=source.breaker_failures,
+        pause=source.breaker_pause,
+    )
+    return Gate(source.name, limits)
+
+
 def upstream_of(source: Source) -> Upstream:
     """This process's upstream for `source`; a new one when the definition has changed. Raises BadSource."""
-    definition = (source.fetcher, source.concurrency, source.batch_size, conf())
+    definition = (source.fetcher, source.batch_size, source.build_rules(), source_gate(source).limits, conf())
     key = (*definition, None if source.fetcher else repr(source.build_endpoint()))
     with _lock:
         there = _upstreams.get(source.name)

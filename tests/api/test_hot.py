@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tests.builders import caches_at, make_source, store
+from tests.builders import caches_at, make_source, rest, store
 from tests.freshness.hostile import closed_port
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
@@ -97,6 +97,7 @@ def test_a_key_in_any_script_is_served(client: Client) -> None:
 
 
 def test_a_pinned_key_without_an_entry_is_503_with_a_time_to_come_back(client: Client) -> None:
+    rest("stock", "MSFT")
     answer = client.get("/api/hot/stock/MSFT")
     assert "'MSFT'" in refused(answer, 503)
     assert int(answer["Retry-After"]) > 0
@@ -129,6 +130,7 @@ def test_an_unreachable_redis_is_503_with_a_time_to_come_back(client: Client, do
 def test_several_keys_are_answered_each_for_itself(client: Client) -> None:
     store(key="AAPL", value=1)
     store(key="北京", value=2, age=600, soft_ttl=300)
+    rest("stock", "MSFT")
     answer = client.get("/api/hot/stock", {"key": ["AAPL", "北京", "MSFT", "TSLA", "a/b", ""]})
     assert answer.status_code == 200
     shown = answer.json()

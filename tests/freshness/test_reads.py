@@ -10,7 +10,7 @@ from hotdata.exceptions import CacheUnavailable, NotReady, UnknownKey, UnknownSo
 from hotdata.freshness import reads
 from hotdata.freshness.entries import Entry
 from hotdata.keys import MAX_LENGTH
-from tests.builders import make_source, store
+from tests.builders import make_source, rest, store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
@@ -38,12 +38,15 @@ def _source() -> None:
 
 
 def test_a_fresh_entry_is_returned_with_its_age() -> None:
-    stored = store(value={"price": 1.5}, age=30, etag='"1"')
+    stored = store(value={"price": 1.5}, age=30, hash="d1ge57")
     entry = reads.get("stock", "AAPL")
     assert (entry.source, entry.key, entry.value, entry.state) == ("stock", "AAPL", {"price": 1.5}, "fresh")
     assert entry.fetched_at == datetime.fromtimestamp(stored.fetched_at, UTC)
     assert 30 <= entry.age < 40
-    assert entry.etag == '"1"'
+    assert entry.etag == "d1ge57"
+    assert 29 < entry.fresh_for <= 30
+    assert 3500 < entry.kept_for <= 3570
+    assert not entry.last_known
 
 
 def test_a_stale_entry_is_returned_and_says_so() -> None:
@@ -76,6 +79,7 @@ def test_both_spellings_of_a_character_are_one_key() -> None:
 
 
 def test_a_pinned_key_without_an_entry_is_not_ready_and_says_when_to_ask_again() -> None:
+    rest("stock", "北京")
     with pytest.raises(NotReady, match="'北京'") as caught:
         reads.get("stock", "北京")
     assert (caught.value.source, caught.value.key) == ("stock", "北京")
@@ -110,6 +114,7 @@ def test_an_unreachable_redis_is_told_as_such(redis_down: None) -> None:
 def test_several_keys_are_answered_each_for_itself() -> None:
     store(key="AAPL", value=1)
     store(key="北京", value=2, age=600, soft_ttl=300)
+    rest("stock", "MSFT")
     answers = reads.get_many("stock", ["AAPL", "北京", "MSFT", "TSLA", "a/b", ""])
     assert set(answers) == {"AAPL", "北京", "MSFT", "TSLA", "a/b", ""}
     assert (answers["AAPL"].value, answers["AAPL"].state) == (1, "fresh")
@@ -125,6 +130,7 @@ def test_several_spellings_of_a_key_are_each_answered() -> None:
 
 
 def test_many_missing_keys_cost_as_many_queries_as_one(django_assert_num_queries) -> None:
+    rest("stock", "AAPL")
     with django_assert_num_queries(2):
         reads.get_many("stock", ["AAPL", *(str(number) for number in range(99))])
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import socket
 import time
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from django.db import connection
 from redis import Redis
@@ -21,9 +23,9 @@ from hotdata.exceptions import (
     UpstreamForbidden,
 )
 from hotdata.execution.runner import execute
-from hotdata.freshness import entries
+from hotdata.freshness import absences, entries
 from hotdata.freshness.refresh import Refreshed, RefreshFailed, refresh
-from hotdata.freshness.upstream import upstream_of
+from hotdata.freshness.upstream import source_gate, upstream_of
 from hotdata.models import ApiCall, Run, Source
 from hotdata.models.runs import State
 from project.demo.upstream import DemoUpstream
@@ -60,7 +62,8 @@ def failure(source: Source, *keys: str, **options: Any) -> RefreshFailed:
 
 
 def raw(redis: Redis) -> dict[bytes, bytes]:
-    return {name: redis.get(name) for name in redis.scan_iter()}
+    """All entries, as they are."""
+    return {name: redis.get(name) for name in redis.scan_iter("hd:1:e:*")}
 
 
 # What a refresh does
@@ -72,8 +75,9 @@ def test_a_refresh_stores_what_the_upstream_answers(demo: DemoUpstream) -> None:
     assert result == Refreshed(source="stock", asked=2, refreshed=2, calls=2)
     stored = entries.read("stock", "AAPL")
     assert stored.value["symbol"] == "AAPL"
-    assert stored.soft_expiry - stored.fetched_at == 120
-    assert stored.hard_expiry - stored.fetched_at == 3 * 3600
+    assert 108 <= stored.soft_expiry - stored.fetched_at <= 120, "shorter by a tenth at most"
+    assert 0.9 * 3 * 3600 <= stored.hard_expiry - stored.fetched_at <= 3 * 3600
+    assert (stored.unchanged, stored.size) == (0, len(msgspec.json.encode(stored.value)))
     assert stored.fetched_at == ApiCall.objects.get(keys="AAPL").started_at.timestamp()
     assert stored.changed_at == stored.fetched_at
 
@@ -125,8 +129,10 @@ def test_what_is_not_modified_is_renewed_and_keeps_its_value(demo: DemoUpstream)
     assert second.value == first.value
     assert second.etag == first.etag != ""
     assert second.fetched_at > first.fetched_at
-    assert second.hard_expiry > first.hard_expiry
+    assert second.hard_expiry - second.fetched_at >= 0.9 * source.hard_ttl.total_seconds()
     assert second.changed_at == first.changed_at
+    assert (first.unchanged, second.unchanged) == (0, 1)
+    assert second.hash == first.hash != ""
     assert list(ApiCall.objects.values_list("outcome", flat=True)) == [Outcome.NOT_MODIFIED, Outcome.OK]
 
 
@@ -165,6 +171,43 @@ def test_a_slow_answer_does_not_overwrite_one_that_was_asked_for_later(settings:
         result = refresh(hostile_source(upstream), ["slow"])
     assert (result.refreshed, result.outrun) == (0, 1)
     assert value("slow") == "asked for later"
+
+
+# What else a key is asked for with
+
+
+def test_a_key_is_asked_for_with_what_was_pinned_with_it(demo: DemoUpstream) -> None:
+    source = stocks(demo, path="/{area}/{key}")
+    for key, area in (("北京", "weather"), ("AAPL", "stocks")):
+        source.pinned.create(key=key, placeholders={"area": area})
+    assert refresh(source, ["北京", "AAPL"]).refreshed == 2
+    assert {served.path for served in demo.requests} == {"/weather/北京", "/stocks/AAPL"}
+
+
+@pytest.mark.parametrize("placeholders", [{}, {"other": "stocks"}, {"area": ".."}, {"area": "a\r\nb"}])
+def test_a_key_that_lacks_what_it_is_asked_for_with_fails_alone_and_asks_nobody(
+    demo: DemoUpstream, placeholders: dict[str, str]
+) -> None:
+    source = stocks(demo, path="/{area}/{key}", max_failed_share=0.7)
+    source.pinned.create(key="AAPL", placeholders={"area": "stocks"})
+    source.pinned.create(key="MSFT", placeholders=placeholders)
+    result = refresh(source, ["MSFT", "AAPL", "not-pinned"])
+    assert (result.asked, result.refreshed, result.failures) == (3, 1, 2)
+    assert "{area}" in result.failed["MSFT"]
+    assert result.failed["not-pinned"] == "UpstreamForbidden: Nothing was pinned with this key for {area}."
+    assert [served.path for served in demo.requests] == ["/stocks/AAPL"]
+
+
+def test_another_address_is_not_asked_for_on_condition(demo: DemoUpstream) -> None:
+    demo.clock = lambda: datetime(2026, 3, 14, 12, tzinfo=UTC)
+    source = stocks(demo, query={"exchange": "{exchange}"})
+    pinned = source.pinned.create(key="AAPL", placeholders={"exchange": "NYSE"})
+    refresh(source, ["AAPL"])
+    refresh(source, ["AAPL"])
+    pinned.placeholders = {"exchange": "NASDAQ"}
+    pinned.save()
+    refresh(source, ["AAPL"])
+    assert [served.status for served in demo.requests] == [200, 304, 200]
 
 
 # The definition
@@ -284,6 +327,144 @@ def test_a_bad_key_does_not_stop_the_others(settings: Any) -> None:
     assert entries.read_many("stock", keys).keys() == set(keys) - {"html", "500", "half"}
 
 
+def test_one_key_that_the_upstream_refuses_does_not_stop_its_batch(settings: Any) -> None:
+    """Halving finds it: a batch of sixteen costs a few calls more, and not sixteen."""
+
+    def batch(upstream: HostileUpstream, peer: socket.socket, target: str) -> bool:
+        keys = target.rpartition("=")[2].split(",")
+        if "BAD" in keys:
+            peer.sendall(whole(b"no such symbol", status="404 Not Found"))
+        else:
+            items = json.dumps([{"s": key, "p": 1} for key in keys]).encode()
+            peer.sendall(whole(items))
+        return True
+
+    def single(upstream: HostileUpstream, peer: socket.socket, target: str) -> bool:
+        bad = target.endswith("BAD")
+        peer.sendall(whole(b"1", status="404 Not Found") if bad else whole(b'{"p": 1}'))
+        return True
+
+    keys = [*(f"K{number}" for number in range(15)), "BAD"]
+    with serving(settings, batch=batch, single=single) as upstream:
+        source = hostile_source(
+            upstream,
+            path="/single/{key}",
+            batch_path="/batch",
+            batch_query={"symbols": "{keys}"},
+            batch_key="s",
+            batch_size=16,
+            value="p",
+        )
+        result = refresh(source, keys)
+    assert (result.refreshed, list(result.failed)) == (15, ["BAD"])
+    assert result.calls == len(upstream.requests) == 9
+    assert absences.known("stock", "BAD")
+
+
+# What is absent
+
+
+@pytest.mark.parametrize(("status", "is_absent"), [("404", True), ("429", False), ("500", False)])
+def test_only_what_an_upstream_says_does_not_exist_is_absent(
+    settings: Any, status: str, is_absent: bool
+) -> None:
+    with serving(settings) as upstream:
+        failure(hostile_source(upstream), status)
+    assert absences.known("stock", status) == is_absent
+
+
+def test_what_has_a_value_is_not_absent(settings: Any) -> None:
+    store("stock", "404", "good", age=600, soft_ttl=300)
+    with serving(settings) as upstream:
+        failure(hostile_source(upstream), "404")
+    assert not absences.known("stock", "404")
+    assert value("404") == "good"
+
+
+def test_without_a_time_for_it_nothing_is_absent(settings: Any) -> None:
+    with serving(settings) as upstream:
+        failure(hostile_source(upstream, absent_ttl=None), "404")
+    assert not absences.known("stock", "404")
+
+
+# The gate
+
+
+def test_a_refresh_waits_for_its_budget_and_takes_no_more(demo: DemoUpstream) -> None:
+    source = stocks(demo, calls_per_minute=1200, burst=2)
+    assert refresh(source, [f"K{letter}" for letter in "ABCDEFGH"]).refreshed == 8
+    times = sorted(served.at for served in demo.requests)
+    assert times[-1] - times[0] >= timedelta(seconds=5 * 0.05), "after the first two, one each 50 ms"
+
+
+def test_what_the_gate_does_not_let_through_in_time_has_failed_without_a_call(demo: DemoUpstream) -> None:
+    source = stocks(demo, calls_per_minute=1, burst=1)
+    result = refresh(source, ["AAPL", "MSFT"], patience=timedelta(0))
+    assert (result.refreshed, result.failures, result.calls) == (1, 1, 1)
+    (why,) = result.failed.values()
+    assert "The gate of stock is closed (budget)" in why
+
+
+def test_an_upstream_that_wants_to_be_left_alone_is(settings: Any) -> None:
+    with serving(settings) as upstream:
+        source = hostile_source(upstream)
+        failure(source, "429")
+        error = failure(source, "ok")
+        assert len(upstream.requests) == 1
+    assert timedelta(seconds=5) < error.retry_after <= timedelta(seconds=7)
+
+
+def test_an_upstream_that_is_down_is_asked_a_few_times_only(settings: Any) -> None:
+    with serving(settings) as upstream:
+        source = hostile_source(upstream, breaker_failures=3, concurrency=1)
+        for _ in range(10):
+            failure(source, "500")
+        assert len(upstream.requests) == 3
+
+
+@pytest.mark.parametrize("answer", ["404", "null", "html"])
+def test_one_bad_key_does_not_close_the_gate_for_the_others(settings: Any, answer: str) -> None:
+    with serving(settings) as upstream:
+        source = hostile_source(upstream, breaker_failures=2)
+        for _ in range(4):
+            failure(source, answer)
+        assert refresh(source, ["ok"]).refreshed == 1
+
+
+def test_a_call_that_is_over_has_left_the_gate(demo: DemoUpstream) -> None:
+    source = stocks(demo, concurrency=2)
+    refresh(source, [f"K{letter}" for letter in "ABCDEFGH"])
+    state = source_gate(source).look()
+    assert (state.calls, state.under_way, state.breaker) == (8, 0, "closed")
+
+
+# What the source's rules say
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"value_kind": "array"},
+        {"required": ["volume"]},
+        {"bounds": {"price": [None, 0]}},
+        {"max_bytes": 10},
+    ],
+)
+def test_a_value_against_the_rules_never_replaces_a_good_one(
+    demo: DemoUpstream, rules: dict[str, Any]
+) -> None:
+    store("stock", "AAPL", "good", age=600, soft_ttl=300)
+    error = failure(stocks(demo, **rules), "AAPL")
+    assert error.result.failed["AAPL"].startswith("UpstreamPayload: ")
+    assert value("AAPL") == "good"
+    assert ApiCall.objects.get().outcome == Outcome.FAILED
+
+
+def test_a_value_by_the_rules_is_stored(demo: DemoUpstream) -> None:
+    rules = {"value_kind": "object", "required": ["price"], "bounds": {"price": [0, 1e6]}, "max_bytes": 1000}
+    assert refresh(stocks(demo, **rules), ["AAPL"]).refreshed == 1
+
+
 def test_a_value_that_is_nested_to_death_does_not_stop_the_others(settings: Any) -> None:
     deep = {f"deep-{depth}": answers(whole(b"[" * depth + b"]" * depth)) for depth in range(800, 1000, 8)}
     with serving(settings, **deep) as upstream:
@@ -329,9 +510,12 @@ def test_a_refresh_that_only_met_refusals_is_not_tried_again(settings: Any) -> N
         assert failure(hostile_source(upstream), "404", "moved").permanent
 
 
-def test_a_failed_refresh_waits_for_the_longest_that_was_asked_for(settings: Any) -> None:
+@pytest.mark.parametrize(("answer", "seconds"), [("429", 7), ("503", 40)])
+def test_a_failed_refresh_waits_for_as_long_as_was_asked_for(
+    settings: Any, answer: str, seconds: int
+) -> None:
     with serving(settings) as upstream:
-        assert failure(hostile_source(upstream), "429", "500", "503").retry_after == timedelta(seconds=40)
+        assert failure(hostile_source(upstream), answer).retry_after == timedelta(seconds=seconds)
 
 
 def test_the_reasons_of_a_thousand_failures_are_kept_short(settings: Any) -> None:
@@ -497,7 +681,9 @@ def test_no_secret_and_no_query_string_is_on_record_or_in_a_log(
     for name, secret in SECRETS.items():
         monkeypatch.setenv(name, secret)
     caplog.set_level(logging.DEBUG)
-    keys = [*BAD_ANSWERS, "ok", "repeats", "redirects", "broken-headers", "zipped"]
+    # But for the answer after which nobody is asked any more.
+    keys = [*(answer for answer in BAD_ANSWERS if answer != "429"), "ok"]
+    keys += ["repeats", "redirects", "broken-headers", "zipped"]
     with serving(settings, repeats=repeats, redirects=redirects) as upstream:
         hostile_source(
             upstream,

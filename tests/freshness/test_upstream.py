@@ -38,7 +38,8 @@ def nested(depth: int) -> list[Any]:
     return outer
 
 
-# Sources are built here and not saved: nothing in this file needs a database.
+# Sources are built here and not saved: nothing in this file needs a database. Their gate is open at the start.
+pytestmark = pytest.mark.usefixtures("clear_cache")
 
 PATIENCE = timedelta(seconds=10)
 Outcome = ApiCall.Outcome

@@ -1,0 +1,34 @@
+"""Absences: keys of which an upstream has said, by a 404 or 410, that there is no such thing.
+
+They are remembered for a short time, apart from the entries: what is known to be absent never stands in the way of
+a value, nor in its place.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hotdata.freshness import redis
+from hotdata.keys import storage_name
+
+DEFINITE = frozenset({404, 410})
+"""Statuses that say so. Nothing else does: an error that may pass is no absence."""
+
+MILLISECOND = timedelta(milliseconds=1)
+
+
+def name_of(source: str, key: str) -> str:
+    """The Redis key of an absence."""
+    return redis.name("n", source, storage_name(key))
+
+
+def note(source: str, key: str, lasts: timedelta) -> None:
+    """Remember that the checked `key` is absent. Raises CacheUnavailable."""
+    with redis.guarded():
+        redis.client().set(name_of(source, key), b"", px=max(1, lasts // MILLISECOND))
+
+
+def known(source: str, key: str) -> bool:
+    """Whether the checked `key` was found to be absent lately. Raises CacheUnavailable."""
+    with redis.guarded():
+        return bool(redis.client().exists(name_of(source, key)))

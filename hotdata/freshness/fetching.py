@@ -1,0 +1,87 @@
+"""Fetching keys under their leases: what the readers' flights and the refresher have in common.
+
+Of all who want a key at the same time, one fetches it. A key whose fetch failed rests for a moment, for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hotdata.exceptions import CacheUnavailable
+from hotdata.freshness import entries, leases
+from hotdata.freshness.entries import Stored
+from hotdata.freshness.leases import Lease
+from hotdata.freshness.refresh import Progress, Refreshed, RefreshFailed, refresh
+from hotdata.models import Source
+
+REST = timedelta(seconds=5)  # of a key whose fetch failed
+SLACK = timedelta(seconds=1)  # from the end of a call until what it brought is stored
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetch:
+    """How some keys of a source are to be fetched."""
+
+    source: Source
+    patience: timedelta
+    """How long a call may wait at the gate."""
+    since: float | None = None
+    """What was fetched since that time of the epoch is not fetched again; by default what is fresh is not."""
+    run_id: int | None = None
+    progress: Progress = lambda done, total: None
+
+    @property
+    def longest(self) -> timedelta:
+        """How long it may take: the wait at the gate, the call, and storing what it brought."""
+        return self.patience + self.source.timeout + SLACK
+
+    def acquire(self, keys: Iterable[str]) -> dict[str, Lease]:
+        """The leases on those of the checked `keys` that nobody fetches, and that don't rest.
+
+        Raises CacheUnavailable.
+        """
+        return leases.acquire_each(self.source.name, keys, lasts=self.longest)
+
+    def run(self, ours: Mapping[str, Lease]) -> Refreshed | None:
+        """Fetch and store what `ours` are leases on, and end these. None when there was nothing to do.
+
+        Raises as `refresh` does.
+        """
+        failed: Collection[str] = ours
+        rest = REST
+        try:
+            refreshed = self._refresh(ours)
+            failed = refreshed.failed if refreshed is not None else ()
+            return refreshed
+        except RefreshFailed as error:
+            failed, rest = error.result.failed, max(REST, error.retry_after or REST)
+            raise
+        finally:
+            with suppress(CacheUnavailable):  # then they expire
+                for key, lease in ours.items():
+                    lease.end(rest=rest if key in failed else timedelta(0))
+
+    def _is_due(self, stored: Stored) -> bool:
+        if self.since is None:
+            return stored.soft_expiry <= time.time()
+        return stored.fetched_at < self.since
+
+    def _refresh(self, ours: Mapping[str, Lease]) -> Refreshed | None:
+        # Whoever had the lease before may just have stored it.
+        there = entries.read_many(self.source.name, ours)
+        due = [key for key in ours if key not in there or self._is_due(there[key])]
+        if not due:
+            return None
+        until = time.monotonic() + (self.longest - SLACK).total_seconds()
+        return refresh(
+            self.source,
+            due,
+            progress=self.progress,
+            time_left=lambda: until - time.monotonic(),
+            patience=self.patience,
+            run_id=self.run_id,
+        )

@@ -1,0 +1,249 @@
+"""The refresher: keeps the hot sets of all sources fresh for as long as it is told to. Behind the task `refresh_due`.
+
+In each turn it shows that wishes are served, takes those that there are, asks the sources' plans what is due, and has
+both refreshed. Sources are refreshed side by side, each once at a time: an upstream that hangs holds up no other.
+Keys are fetched under their leases, so what a reader or another refresher fetches just now isn't fetched twice.
+
+Between turns it waits for wishes, which wake it, and for the next due time. While Redis is away it waits for that.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.db import close_old_connections
+from django.utils import timezone
+
+from hotdata.exceptions import CacheUnavailable, RunCancelled, RunTimedOut
+from hotdata.freshness import entries, planner, wants
+from hotdata.freshness.fetching import Fetch
+from hotdata.freshness.planner import Plan
+from hotdata.freshness.refresh import Refreshed, RefreshFailed
+from hotdata.models import Source
+from hotdata.text import storable
+
+logger = logging.getLogger(__name__)
+
+SOURCES_AT_A_TIME = 16
+MOST_WISHES = 1000  # in one turn
+PATIENCE = timedelta(seconds=5)  # at the gate
+FAILURES_SHOWN = 20
+
+# All in seconds.
+WISH_WAIT = 0.25  # less than the client waits for any answer of Redis
+AWAY = 1.0  # between two tries while Redis is away
+LOOK_AGAIN = 5.0  # at which sources there are
+PLAN_AGAIN = 15.0  # when nothing is due: reads change what is hot
+BROKEN_REST = 30.0  # of a source whose definition can't be used
+
+
+@dataclass(kw_only=True)
+class Kept:
+    """What came of one source while it was kept fresh. Counts are keys, but for ``calls``."""
+
+    refreshed: int = 0
+    unchanged: int = 0
+    failures: int = 0
+    calls: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+    """By key, why it failed last; the first of them."""
+    error: str = ""
+    """Why the source as a whole could not be refreshed, when it was tried last."""
+
+    def add(self, result: Refreshed) -> None:
+        self.refreshed += result.refreshed
+        self.unchanged += result.unchanged
+        self.failures += result.failures
+        self.calls += result.calls
+        for key, why in result.failed.items():
+            if key in self.failed or len(self.failed) < FAILURES_SHOWN:
+                self.failed[key] = why
+
+
+class Refresher:
+    """Keeps all enabled sources fresh. `check` is called often, and may raise to end it all.
+
+    ``kept`` is what came of it, by source; sources that needed nothing are not there.
+    """
+
+    def __init__(self, *, check: Callable[[], None], run_id: int | None = None) -> None:
+        self.kept: dict[str, Kept] = {}
+        self.errors: dict[str, Exception] = {}
+        """What sources failed with that got nothing refreshed."""
+        self._check = check
+        self._run_id = run_id
+        self._keepers: dict[str, _Keeper] = {}
+        self._look_at = 0.0  # monotonic
+
+    def keep_fresh(self, go_on: Callable[[], bool]) -> None:
+        """Go on as long as `go_on` says so, and see to all sources once at least.
+
+        What is under way at the end is waited for. Raises what `check` raises; and CacheUnavailable when Redis was
+        away all the time.
+        """
+        seen_to = False
+        with ThreadPoolExecutor(SOURCES_AT_A_TIME, thread_name_prefix="hotdata-refresher") as pool:
+            try:
+                while not seen_to or go_on():
+                    self._check()
+                    try:
+                        self._turn(pool)
+                        seen_to = True
+                        if go_on():
+                            self._wait()
+                    except CacheUnavailable:
+                        if not go_on():
+                            raise
+                        time.sleep(AWAY)
+                self._finish()
+            finally:
+                wants.withdraw()
+
+    def _turn(self, pool: ThreadPoolExecutor) -> None:
+        wants.announce()
+        self._look(pool)
+        now = timezone.now()
+        self._hand_out(wants.take(MOST_WISHES))
+        for keeper in self._keepers.values():
+            keeper.turn(now)
+
+    def _look(self, pool: ThreadPoolExecutor) -> None:
+        """Look which sources there are, now and then."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_AGAIN
+        sources = {source.name: source for source in Source.objects.enabled().prefetch_related("pinned")}
+        for name, source in sources.items():
+            if name not in self._keepers:
+                self._keepers[name] = _Keeper(self, pool)
+            self._keepers[name].source = source
+        for name in self._keepers.keys() - sources.keys():
+            del self._keepers[name]
+
+    def _hand_out(self, wished: Mapping[str, list[str]]) -> None:
+        for source, keys in wished.items():
+            if source in self._keepers:
+                self._keepers[source].wish(keys)
+
+    def _wait(self) -> None:
+        """Wait for a wish, a little at most: a due time may come, and a refresh may end."""
+        self._hand_out(wants.wait(WISH_WAIT))
+
+    def _finish(self) -> None:
+        while any(keeper.busy for keeper in self._keepers.values()):
+            self._check()
+            time.sleep(WISH_WAIT / 10)
+        for keeper in self._keepers.values():
+            keeper.reap()
+
+    def refresh(self, source: Source, keys: list[str], since: float) -> Refreshed | None:
+        """Fetch those of `keys` that nobody fetches already, nor has fetched `since`. In a thread of the pool."""
+        try:
+            fetch = Fetch(
+                source=source,
+                since=since,
+                patience=PATIENCE,
+                run_id=self._run_id,
+                progress=lambda done, total: self._check(),
+            )
+            ours = fetch.acquire(keys)
+            return fetch.run(ours) if ours else None
+        finally:
+            close_old_connections()
+
+
+class _Keeper:
+    """Keeps one source fresh. Called by the refresher's thread alone."""
+
+    def __init__(self, refresher: Refresher, pool: ThreadPoolExecutor) -> None:
+        self._refresher = refresher
+        self._pool = pool
+        self._plan: Plan | None = None
+        self._plan_at = 0.0  # monotonic
+        self._rest_until = 0.0  # monotonic
+        self._wished: set[str] = set()
+        self._under_way: Future[Refreshed | None] | None = None
+        self.source: Source
+
+    @property
+    def busy(self) -> bool:
+        return self._under_way is not None and not self._under_way.done()
+
+    def wish(self, keys: Iterable[str]) -> None:
+        """Refresh `keys` soon, as far as they are stale."""
+        self._wished.update(keys)
+
+    def turn(self, now: datetime) -> None:
+        """Begin to refresh what is due or wished for, unless the last refresh still goes on.
+
+        A source that can't be planned or refreshed at all stops no other. Raises what ends the whole run.
+        """
+        if self.busy or time.monotonic() < self._rest_until:
+            return
+        self.reap()
+        try:
+            keys = list(dict.fromkeys([*self._due(now), *self._stale(now)]))
+        except CacheUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a plugged-in fetcher or a broken row: logged, and the others go on
+            self._give_up(error)
+            return
+        if keys:
+            self._plan_at = 0.0
+            # As many as the gate may let through at once; the others are due in the next turn as well.
+            some = keys[: self.source.burst * self.source.batch_size]
+            here, refresh = contextvars.copy_context(), self._refresher.refresh
+            self._under_way = self._pool.submit(here.run, refresh, self.source, some, now.timestamp())
+
+    def reap(self) -> None:
+        """Note what came of the refresh that has ended, if one has. Raises what ends the whole run."""
+        ended, self._under_way = self._under_way, None
+        if ended is None:
+            return
+        try:
+            result = ended.result()
+        except (RunCancelled, RunTimedOut, CacheUnavailable):
+            raise
+        except RefreshFailed as error:
+            self._kept().add(error.result)
+            self._refresher.errors[self.source.name] = error
+        except Exception as error:  # noqa: BLE001 - likewise
+            self._give_up(error)
+        else:
+            if result is not None:
+                self._kept().add(result)
+                self._refresher.errors.pop(self.source.name, None)
+
+    def _give_up(self, error: Exception) -> None:
+        """Leave the source alone for a while: it is its definition that needs somebody's care."""
+        name = self.source.name
+        logger.error("source.not_refreshed source=%s", name, exc_info=error)
+        self._rest_until = time.monotonic() + BROKEN_REST
+        self._kept().error = storable(f"{type(error).__name__}: {error}")
+        self._refresher.errors[name] = error
+
+    def _kept(self) -> Kept:
+        return self._refresher.kept.setdefault(self.source.name, Kept())
+
+    def _due(self, now: datetime) -> list[str]:
+        plan, clock = self._plan, time.monotonic()
+        if plan is None or clock >= self._plan_at or (plan.next_due is not None and plan.next_due <= now):
+            # Also when something is due by the last plan: other jobs refresh keys, too.
+            plan = self._plan = planner.plan(self.source, now)
+            self._plan_at = clock + PLAN_AGAIN
+        return plan.due(now)
+
+    def _stale(self, now: datetime) -> list[str]:
+        """Of the keys that were wished for, those that still need it. While the source rests, none does."""
+        wished, self._wished = self._wished, set()
+        if not wished or not self.source.build_windows().is_open(now):
+            return []
+        stored = entries.read_many(self.source.name, wished)
+        return [key for key, found in stored.items() if found.soft_expiry <= now.timestamp()]
