@@ -10,11 +10,18 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.admin.fields import TypedJSONField
+from hotdata.exceptions import BadSource, CacheUnavailable
+from hotdata.freshness import planner
+from hotdata.freshness.upstream import gate_of
 from hotdata.keys import check_key
 from hotdata.models import Key, Source
+
+PLANNED_KEYS_SHOWN = 100
 
 
 class KeyForm(forms.ModelForm):
@@ -91,7 +98,52 @@ class SourceAdmin(admin.ModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Entries, calls and jobs refer to a source by its name.
-        return ["name"] if obj else []
+        return ["name", "gate", "plan"] if obj else []
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        return [*fieldsets, (_("As it stands now"), {"fields": ["gate", "plan"]})] if obj else fieldsets
+
+    @admin.display(description=_("gate"))
+    def gate(self, source: Source) -> str:
+        """How the upstream's gate stands."""
+        try:
+            state = gate_of(source).look()
+        except CacheUnavailable as error:
+            return str(error)
+        return _(
+            "%(calls)s of %(budget)s calls in the last minute, %(under_way)s under way; breaker %(breaker)s; "
+            "left alone for %(cooldown)s s."
+        ) % {
+            "calls": state.calls,
+            "budget": state.budget,
+            "under_way": state.under_way,
+            "breaker": state.breaker,
+            "cooldown": round(state.cooldown.total_seconds()),
+        }
+
+    @admin.display(description=_("plan"))
+    def plan(self, source: Source) -> str:
+        """When each hot key is refreshed, and why then."""
+        try:
+            plan = planner.plan(source, timezone.now())
+        except (BadSource, CacheUnavailable) as error:
+            return str(error)
+        shown = plan.keys[:PLANNED_KEYS_SHOWN]
+        rows = format_html_join(
+            "",
+            "<tr><th scope=row>{}</th><td>{}</td><td>{}</td></tr>",
+            (
+                (planned.key, f"{timezone.localtime(planned.due_at):%Y-%m-%d %H:%M:%S}", planned.why)
+                for planned in shown
+            ),
+        )
+        head = format_html("<tr><th>{}</th><th>{}</th><th>{}</th></tr>", _("Key"), _("Due"), _("Why"))
+        takes = _("It takes %(calls).1f calls a minute of the %(budget).0f that a plan may take.") % {
+            "calls": plan.calls_per_minute,
+            "budget": plan.budget,
+        }
+        return format_html("<p>{}</p><table><thead>{}</thead><tbody>{}</tbody></table>", takes, head, rows)
 
     @admin.display(description=_("pinned keys"), ordering="key_count")
     def keys(self, source: Any) -> int:

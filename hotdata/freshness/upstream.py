@@ -105,7 +105,7 @@ class Upstream:
         self._endpoint = None if source.fetcher else source.build_endpoint()
         self._batch_size = source.batch_size
         self._rules = source.build_rules()
-        self._gate = source_gate(source)
+        self._gate = gate_of(source)
         self.definition = hashlib.sha256(repr(self._endpoint).encode()).hexdigest()[:16]
         self._transport = Transport(
             concurrency=source.concurrency,
@@ -360,7 +360,7 @@ _upstreams: dict[str, tuple[object, Upstream]] = {}
 _lock = threading.Lock()
 
 
-def source_gate(source: Source) -> Gate:
+def gate_of(source: Source) -> Gate:
     """The gate of `source`, by its limits as they are now."""
     limits = Limits(
         calls_per_minute=source.calls_per_minute,
@@ -374,7 +374,7 @@ def source_gate(source: Source) -> Gate:
 
 def upstream_of(source: Source) -> Upstream:
     """This process's upstream for `source`; a new one when the definition has changed. Raises BadSource."""
-    definition = (source.fetcher, source.batch_size, source.build_rules(), source_gate(source).limits, conf())
+    definition = (source.fetcher, source.batch_size, source.build_rules(), gate_of(source).limits, conf())
     key = (*definition, None if source.fetcher else repr(source.build_endpoint()))
     with _lock:
         there = _upstreams.get(source.name)

@@ -8,7 +8,8 @@ from django.test import Client
 from hotdata import registry
 from hotdata.models import ChangeCounter, Key, Source
 from tests.admin.conftest import Staff
-from tests.builders import make_source
+from tests.builders import caches_at, make_source
+from tests.freshness.hostile import closed_port
 
 pytestmark = pytest.mark.django_db
 
@@ -323,3 +324,23 @@ def test_the_list_costs_as_many_queries_for_many_sources_as_for_one(
     with django_assert_max_num_queries(8):
         answer = admin_client.get(LIST)
     assert [source.key_count for source in answer.context["cl"].result_list] == [3] * 20
+
+
+# As it stands now
+
+
+@pytest.mark.usefixtures("clear_cache")
+def test_the_page_shows_the_plan_and_the_gate(staff: Staff) -> None:
+    source = make_source(name="stock", pinned=("<b>AAPL</b>",))
+    page = staff("view_source").get(page_of(source)).content.decode()
+    assert "not fetched yet" in page
+    assert "&lt;b&gt;AAPL&lt;/b&gt;" in page
+    assert "<b>AAPL</b>" not in page
+    assert "0 of 60000 calls in the last minute" in page
+
+
+@pytest.mark.usefixtures("clear_cache")
+def test_the_page_is_there_while_redis_is_away(staff: Staff, settings: Any) -> None:
+    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
+    page = staff("view_source").get(page_of(make_source(name="stock", pinned=("AAPL",)))).content.decode()
+    assert "Redis can&#x27;t be reached" in page

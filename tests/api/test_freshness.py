@@ -1,41 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from hotdata.freshness import meters
 from hotdata.freshness.meters import Served
+from tests.api.conftest import LoggedIn
 from tests.builders import caches_at, make_source, store
 from tests.freshness.hostile import closed_port
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
 PATH = "/api/freshness/stock"
-LoggedIn = Callable[..., Client]
 
 
 @pytest.fixture(autouse=True)
 def _source() -> None:
     make_source(name="stock", pinned=("AAPL",), objective_age=timedelta(minutes=1))
-
-
-@pytest.fixture
-def logged_in(db: None) -> LoggedIn:
-    """Makes a client of a user with the given permissions."""
-
-    def make(*permissions: str, is_staff: bool = True) -> Client:
-        user = User.objects.create_user("ada", is_staff=is_staff)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client = Client()
-        client.force_login(user)
-        return client
-
-    return make
 
 
 def refused(answer: Any, status: int) -> str:

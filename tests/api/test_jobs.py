@@ -1,37 +1,22 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import OperationalError
 from django.middleware.csrf import get_token
 from django.test import Client
 
 from hotdata.models import ChangeCounter, Job, Run
 from hotdata.models.runs import Cause, State
+from tests.api.conftest import LoggedIn
 from tests.builders import make_job, registered
 
 pytestmark = pytest.mark.django_db
 
 LIST = "/admin/scheduled-jobs"
-LoggedIn = Callable[..., Client]
-
-
-@pytest.fixture
-def logged_in(db: None) -> LoggedIn:
-    """Makes a client of a user with the given permissions."""
-
-    def make(*permissions: str, is_staff: bool = True, check_csrf: bool = False) -> Client:
-        user = User.objects.create_user("ada", is_staff=is_staff)
-        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-        client = Client(enforce_csrf_checks=check_csrf)
-        client.force_login(user)
-        return client
-
-    return make
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from hotdata.exceptions import (
 from hotdata.execution.runner import execute
 from hotdata.freshness import absences, entries
 from hotdata.freshness.refresh import Refreshed, RefreshFailed, refresh
-from hotdata.freshness.upstream import source_gate, upstream_of
+from hotdata.freshness.upstream import gate_of, upstream_of
 from hotdata.models import ApiCall, Run, Source
 from hotdata.models.runs import State
 from project.demo.upstream import DemoUpstream
@@ -434,7 +434,7 @@ def test_one_bad_key_does_not_close_the_gate_for_the_others(settings: Any, answe
 def test_a_call_that_is_over_has_left_the_gate(demo: DemoUpstream) -> None:
     source = stocks(demo, concurrency=2)
     refresh(source, [f"K{letter}" for letter in "ABCDEFGH"])
-    state = source_gate(source).look()
+    state = gate_of(source).look()
     assert (state.calls, state.under_way, state.breaker) == (8, 0, "closed")
 
 
