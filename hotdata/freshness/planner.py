@@ -260,8 +260,7 @@ class _Planning:
             return f"the budget allows no more: {every} instead of {wording.span(longest)}"
         at_longest, stretch = interval >= longest * (1 - ROUNDING), _stretch(stored)
         if candidate.demand and stretch > 1:
-            unstretched = max(interval / stretch, self._shortest)
-            instead = "" if at_longest else f" instead of {wording.span(unstretched)}"
+            instead = "" if at_longest else f" instead of {wording.span(interval / stretch)}"
             return f"unchanged for {wording.refreshes(stored.unchanged)}: {every}{instead}"
         if at_longest:
             return f"at least {every} ({'maximum age' if self._source.max_age else 'before it is stale'})"

@@ -276,6 +276,12 @@ def test_a_few_keys_in_large_batches_are_refreshed_no_more_often_than_there_are_
     assert {key.interval for key in plan.keys} == {1.25 * MINUTE}
 
 
+def test_a_maximum_age_gives_way_where_there_are_too_few_calls_for_it() -> None:
+    plan = planner.plan(batches(pinned=("A",), calls_per_minute=1, max_age=MINUTE), NOW)
+    assert plan.calls_per_minute == pytest.approx(0.8)
+    assert {key.interval for key in plan.keys} == {1.25 * MINUTE}
+
+
 def test_the_last_batch_is_filled_with_keys_that_are_due_soon() -> None:
     source = batches(pinned=("A", "B", "C", "D"))
     for key, ago in {"A": 260, "B": 200, "C": 210, "D": 220}.items():
