@@ -6,6 +6,7 @@ a value, nor in its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from hotdata.freshness import redis
@@ -30,5 +31,13 @@ def note(source: str, key: str, lasts: timedelta) -> None:
 
 def known(source: str, key: str) -> bool:
     """Whether the checked `key` was found to be absent lately. Raises CacheUnavailable."""
+    return bool(among(source, [key]))
+
+
+def among(source: str, keys: Sequence[str]) -> set[str]:
+    """Those of the checked `keys` that were found to be absent lately, in one round trip. Raises CacheUnavailable."""
+    if not keys:
+        return set()
     with redis.guarded():
-        return bool(redis.client().exists(name_of(source, key)))
+        found = redis.client().mget([name_of(source, key) for key in keys])
+    return {key for key, value in zip(keys, found, strict=True) if value is not None}

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from hotdata.exceptions import CacheUnavailable
-from hotdata.freshness import entries, leases
+from hotdata.freshness import absences, entries, leases
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.leases import Lease
 from hotdata.freshness.refresh import Progress, Refreshed, RefreshFailed, refresh
 from hotdata.models import Source
 
-REST = timedelta(seconds=5)  # of a key whose fetch failed
+REST = timedelta(seconds=5)
 SLACK = timedelta(seconds=1)  # from the end of a call until what it brought is stored
 
 
@@ -31,6 +31,8 @@ class Fetch:
     """How long a call may wait at the gate."""
     since: float | None = None
     """What was fetched since that time of the epoch is not fetched again; by default what is fresh is not."""
+    rest: timedelta = REST
+    """How long a key whose fetch failed is left alone, by everybody; longer if the upstream asks for that."""
     run_id: int | None = None
     progress: Progress = lambda done, total: None
 
@@ -52,13 +54,13 @@ class Fetch:
         Raises as `refresh` does.
         """
         failed: Collection[str] = ours
-        rest = REST
+        rest = self.rest
         try:
             refreshed = self._refresh(ours)
             failed = refreshed.failed if refreshed is not None else ()
             return refreshed
         except RefreshFailed as error:
-            failed, rest = error.result.failed, max(REST, error.retry_after or REST)
+            failed, rest = error.result.failed, max(rest, error.retry_after or rest)
             raise
         finally:
             with suppress(CacheUnavailable):  # then they expire
@@ -73,7 +75,8 @@ class Fetch:
     def _refresh(self, ours: Mapping[str, Lease]) -> Refreshed | None:
         # Whoever had the lease before may just have stored it.
         there = entries.read_many(self.source.name, ours)
-        due = [key for key in ours if key not in there or self._is_due(there[key])]
+        absent = absences.among(self.source.name, [key for key in ours if key not in there])
+        due = [key for key in ours if key not in absent and (key not in there or self._is_due(there[key]))]
         if not due:
             return None
         until = time.monotonic() + (self.longest - SLACK).total_seconds()

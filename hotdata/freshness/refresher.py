@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable, RunCancelled, RunTimedOut
 from hotdata.freshness import entries, planner, wants
-from hotdata.freshness.fetching import Fetch
+from hotdata.freshness.fetching import REST, Fetch
 from hotdata.freshness.planner import Plan
 from hotdata.freshness.refresh import Refreshed, RefreshFailed
 from hotdata.models import Source
@@ -150,6 +150,8 @@ class Refresher:
                 source=source,
                 since=since,
                 patience=PATIENCE,
+                # A key that fails is not asked for more often than one that doesn't.
+                rest=max(REST, source.shortest_interval),
                 run_id=self._run_id,
                 progress=lambda done, total: self._check(),
             )
@@ -168,6 +170,7 @@ class _Keeper:
         self._plan: Plan | None = None
         self._plan_at = 0.0  # monotonic
         self._rest_until = 0.0  # monotonic
+        self._full_at = 0.0  # monotonic; when the next batch has had its time to fill
         self._wished: set[str] = set()
         self._under_way: Future[Refreshed | None] | None = None
         self.source: Source
@@ -238,7 +241,12 @@ class _Keeper:
             # Also when something is due by the last plan: other jobs refresh keys, too.
             plan = self._plan = planner.plan(self.source, now)
             self._plan_at = clock + PLAN_AGAIN
-        return plan.due(now)
+        if clock < self._full_at:
+            return []
+        due = plan.due(now)
+        if due and self.source.batch_size > 1:
+            self._full_at = clock + 60 / plan.budget
+        return due
 
     def _stale(self, now: datetime) -> list[str]:
         """Of the keys that were wished for, those that still need it. While the source rests, none does."""

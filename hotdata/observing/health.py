@@ -121,19 +121,22 @@ def _scheduler(now: datetime) -> Part:
 
 def _source(source: Source, now: datetime) -> Part:
     """Of the hot keys none is missing or older than twice its time, and the upstream's last call went well or the
-    last one that did is not older either.
+    last one that did is not older either. In hours in which it is not refreshed, a source is well as it is.
     """
+    if not source.build_windows().is_open(now):
+        return Part(state=Health.OK, detail="It rests: no refresh window is open.")
+    overdue_after = 2 * max(source.soft_ttl, source.longest_interval)
     hot = planner.hot_set(source)
     stored = entries.read_many(source.name, hot)
     overdue = [
         key
         for key in hot
-        if key not in stored or now.timestamp() > stored[key].fetched_at + 2 * source.soft_ttl.total_seconds()
+        if key not in stored or now.timestamp() > stored[key].fetched_at + overdue_after.total_seconds()
     ]
     success = ApiCall.objects.last_success(source.name)
     reached = f"last success {success:%Y-%m-%d %H:%M:%S} UTC" if success else "no success yet"
     last = ApiCall.objects.filter(source=source.name).order_by("-started_at").first()
-    long_ago = success is None or success < now - 2 * source.soft_ttl
+    long_ago = success is None or success < now - overdue_after
     if last is not None and last.outcome == ApiCall.Outcome.FAILED and long_ago:
         return Part(state=Health.DEGRADED, detail=f"The upstream fails ({last.error}); {reached}.")
     if overdue:

@@ -200,6 +200,19 @@ def test_an_upstream_that_fails_is_degraded_when_its_last_success_is_old(
     assert ("The upstream answered 500." in found.detail) == (state == Health.DEGRADED)
 
 
+def test_a_source_that_rests_is_well_as_it_is() -> None:
+    today = f"{timezone.now():%a}".lower()
+    others = ",".join(day for day in ("mon", "tue", "wed", "thu", "fri", "sat", "sun") if day != today)
+    make_source(name="stock", pinned=("AAPL",), windows=f"06:00-06:01 UTC {others}")
+    assert part("source:stock").state == Health.OK
+
+
+def test_a_source_that_is_meant_to_grow_old_is_judged_by_that() -> None:
+    make_source(name="stock", pinned=("AAPL",), soft_ttl=60 * SECOND, max_age=3600 * SECOND)
+    store("stock", "AAPL", age=1800)
+    assert part("source:stock").state == Health.OK
+
+
 def test_a_disabled_source_is_not_looked_at() -> None:
     make_source(name="stock", pinned=("AAPL",), enabled=False)
     assert "source:stock" not in check().parts
