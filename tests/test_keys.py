@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -93,10 +93,10 @@ def test_a_key_that_is_typed_in_two_ways_has_one_form() -> None:
 
 def test_a_text_of_many_megabytes_is_refused_at_once() -> None:
     huge = DECOMPOSED * 2_000_000
-    before = perf_counter()
+    before = thread_time()
     with pytest.raises(ValueError, match="at most 128"):
         check_key(huge)
-    assert perf_counter() - before < SLOW
+    assert thread_time() - before < SLOW
 
 
 @given(st.text(max_size=MAX_LENGTH + 2))
@@ -201,9 +201,9 @@ def test_what_is_no_pattern_is_refused_with_the_reason(
 def test_no_pattern_takes_long_on_any_key(pattern: str, key: str) -> None:
     # Python's own engine takes 2^127 steps for the first of them.
     tested = KeyPattern(pattern)
-    before = perf_counter()
+    before = thread_time()
     assert not tested.matches(key)
-    assert perf_counter() - before < SLOW
+    assert thread_time() - before < SLOW
 
 
 def test_a_pattern_of_many_groups_is_matched_as_fast_as_a_plain_one() -> None:
@@ -216,10 +216,10 @@ def test_a_pattern_of_many_groups_is_matched_as_fast_as_a_plain_one() -> None:
 
 
 def _spent(tested: KeyPattern, key: str) -> float:
-    before = perf_counter()
+    before = thread_time()
     for _ in range(20):
         tested.matches(key)
-    return perf_counter() - before
+    return thread_time() - before
 
 
 @given(st.text(max_size=30), st.text(st.characters(codec="utf-8"), max_size=MAX_LENGTH))

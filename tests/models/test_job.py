@@ -68,7 +68,7 @@ def test_a_good_definition_is_accepted(clock: Any, fields: dict[str, Any]) -> No
         ({"name": ""}, "name", "cannot be blank"),
         ({"task": "os.system"}, "task", "No task named 'os.system' is registered. Registered: "),
         ({"task": ""}, "task", "cannot be blank"),
-        ({"params": {"x": 1}}, "params", "refresh_due has no parameter 'x'; it takes: none."),
+        ({"params": {"x": 1}}, "params", "refresh_due has no parameter 'x'; it takes: seconds."),
         ({"task": "refresh_source"}, "params", "source: this parameter is required."),
         ({"task": "refresh_source", "params": {"source": 5}}, "params", "source: Expected `str`, got `int`."),
         ({"params": []}, "params", "must be a JSON object, not list"),
