@@ -14,6 +14,7 @@ from django.db import transaction
 
 from hotdata.conf import conf
 from hotdata.models import Job, Key, Provided, Source
+from hotdata.models.policies import Overlap
 from hotdata.models.runs import Cause
 
 SECOND, MINUTE, HOUR, DAY = (timedelta(seconds=seconds) for seconds in (1, 60, 3600, 86_400))
@@ -111,8 +112,10 @@ JOBS = (
         fields={
             "title": "Update hot data",
             "task": "refresh_due",
-            # Almost until the next one is due. While there is none, readers see to stale keys by themselves.
+            # Almost until the next one is due; and one by hand keeps none of them from running.
             "params": {"seconds": 58},
+            "overlap": Overlap.ALLOW_ALL,
+            "max_instances": 2,
             "recover": True,
             "trigger": "interval",
             "interval": MINUTE,
