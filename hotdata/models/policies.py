@@ -57,7 +57,9 @@ class Policies(models.Model):
         _("instances"),
         default=1,
         validators=[MinValueValidator(1), MaxValueValidator(MAX_INSTANCES)],
-        help_text=_("Runs of this job that may be active at a time."),
+        help_text=_(
+            "Runs of this job that may be active at a time under “allow all”. The other policies run one at a time."
+        ),
     )
     overlap = models.CharField(_("overlap"), max_length=20, choices=Overlap, default=Overlap.SKIP)
 

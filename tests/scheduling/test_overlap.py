@@ -215,6 +215,14 @@ def test_two_held_runs_of_other_jobs_are_released_together(store: JobStore) -> N
     assert len(take(START + MINUTE)) == 2
 
 
+@pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.BUFFER_ONE, Overlap.CANCEL_OTHER])
+def test_the_number_of_instances_is_for_allow_all_alone(store: JobStore, overlap: Overlap) -> None:
+    job = make_minutely(overlap, max_instances=3)
+    start(store.claim(START))
+    assert store.claim(START + MINUTE).queued == []
+    assert states(job).count(State.RUNNING) == 1
+
+
 def test_a_burst_of_skips_leaves_one_record(store: JobStore) -> None:
     job = make_minutely(Overlap.SKIP)
     start(store.claim(START))
