@@ -8,6 +8,7 @@ abandoned is to fail: a job that has failed often enough in a row by that is pau
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,13 +34,25 @@ class Settlement:
     recovered: int
 
 
-def settle(now: datetime, node_timeout: timedelta, *, me: str = "") -> Settlement:
-    """Settle the runs of every node not heard of for `node_timeout`, but for `me`: who asks is alive.
+def silent_nodes(node_timeout: timedelta, *, me: str = "") -> set[str]:
+    """Who has runs that have not ended, and was not heard of for `node_timeout`; never `me`: who asks is alive.
+
+    Silence is counted by the database's clock. When that was stepped, all are silent until they are heard of again.
+    """
+    return set(_orphans(node_timeout, me).order_by().values_list("node", flat=True).distinct())
+
+
+def settle(
+    now: datetime, node_timeout: timedelta, *, me: str = "", among: Collection[str] | None = None
+) -> Settlement:
+    """Settle the runs of every node not heard of for `node_timeout`, `among` these, but for `me`: who asks is alive.
 
     Runs may be left for a later call. All is one transaction, but for the pauses of jobs that fail; when nothing is
     to be done, one cheap query.
     """
     orphans = _orphans(node_timeout, me)
+    if among is not None:
+        orphans = orphans.filter(node__in=among)
     if not orphans.exists():
         return Settlement(handed_back=0, abandoned=0, recovered=0)
     with transaction.atomic():

@@ -29,7 +29,7 @@ from hotdata.models import ChangeCounter, Run
 from hotdata.scheduling.jobstore import JobStore
 from hotdata.scheduling.lease import LeaseKeeper
 from hotdata.scheduling.presence import BEATS_PER_TIMEOUT, Presence
-from hotdata.scheduling.recovery import settle, tidy_nodes
+from hotdata.scheduling.recovery import settle, silent_nodes, tidy_nodes
 from hotdata.scheduling.waiting import WaitingRuns
 from hotdata.scheduling.waker import Waker
 
@@ -41,7 +41,7 @@ STANDBY_LOOK_WITH_BELL = 1.0  # seconds
 AFTER_EXPIRY = 0.005  # seconds
 RECONCILE_INTERVAL = 30.0  # seconds
 TIDY_INTERVAL = 3600.0  # seconds
-HEARD_AGAIN = 1.25  # heartbeats that a new leader waits before it takes a silent node for dead
+HEARD_AGAIN = 1.25  # heartbeats between the two looks that find a node silent before it is taken for dead
 BACKOFF_FIRST = 0.1  # seconds
 BACKOFF_LONGEST = 1.0  # seconds
 LOCKED_PAUSE = timedelta(milliseconds=50)
@@ -81,6 +81,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         self._waiting = WaitingRuns(node=presence.name, submit=executor.submit)
         self._led: int | None = None  # the epoch that was shown
         self._keep_at = self._settle_at = self._tidy_at = self._reconcile_at = 0.0  # monotonic
+        self._silent: set[str] = set()
         self._seen_change = -1
         self._changed = False
         self._woken = True
@@ -157,11 +158,8 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
             return
         if self._led is not None:
             logger.info("scheduler.leading node=%s epoch=%s", self._presence.name, self._led)
-            # What kept the lease from being renewed, such as a database that was away, may have kept the
-            # heartbeats of living nodes away as well. They get the time to be heard of again.
-            heartbeat = conf().node_timeout.total_seconds() / BEATS_PER_TIMEOUT
-            self._settle_at = now + HEARD_AGAIN * heartbeat
-            self._reconcile_at = 0.0
+            self._silent.clear()
+            self._settle_at = self._reconcile_at = 0.0
             self._store.reconciler.forget()
             self._forget_what_was_seen()
         else:
@@ -197,13 +195,25 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
             self._lease.replaced = ""
 
     def _look_after_dead_nodes(self) -> None:
+        """Settle what nodes left that were silent at the last look, too; the looks are a heartbeat and more apart.
+
+        One look isn't enough. A database that was away, which is why this node leads only now, kept the heartbeats of
+        the living away as well; and when the clock of the database is stepped, they all look old. By the second look
+        the living are heard of again.
+        """
         now = time.monotonic()
         if now < self._settle_at:
             return
-        self._settle_at = now + conf().node_timeout.total_seconds() / 2
-        settled = settle(self._clock(), conf().node_timeout, me=self._presence.name)
-        if settled.handed_back or settled.abandoned:
-            self._forget_what_was_seen()
+        timeout, me = conf().node_timeout, self._presence.name
+        self._settle_at = now + timeout.total_seconds() / 2
+        silent = silent_nodes(timeout, me=me)
+        dead, self._silent = silent & self._silent, silent
+        if silent - dead:
+            self._settle_at = now + HEARD_AGAIN * timeout.total_seconds() / BEATS_PER_TIMEOUT
+        if dead:
+            settled = settle(self._clock(), timeout, me=me, among=dead)
+            if settled.handed_back or settled.abandoned:
+                self._forget_what_was_seen()
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_INTERVAL
             tidy_nodes()

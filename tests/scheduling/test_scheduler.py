@@ -24,13 +24,13 @@ from hotdata.models.policies import Overlap
 from hotdata.models.runs import Cause, State
 from hotdata.models.schedules import Kind
 from hotdata.scheduling.jobstore import Claim, JobStore
-from hotdata.scheduling.presence import Presence
+from hotdata.scheduling.presence import BEATS_PER_TIMEOUT, Presence
 from hotdata.scheduling.scheduler import LOCKED_PAUSE, Executor, Scheduler
 from hotdata.scheduling.waker import Waker
 from tests.builders import make_job, make_run
 from tests.threads import PATIENCE, eventually, in_thread
 
-MINUTE = timedelta(minutes=1)
+MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 NEVER = 100 * PATIENCE  # seconds: no test waits that long
 
@@ -448,6 +448,32 @@ def test_nodes_that_an_outage_kept_silent_are_not_taken_for_dead(
         eventually(lambda: Run.objects.filter(pk=dead.pk, state=State.ABANDONED).exists())
         assert Run.objects.get(pk=own.pk).state == State.RUNNING
         assert Run.objects.get(pk=others.pk).state == State.RUNNING
+
+
+@pytest.mark.parametrize("stepped", [-HOUR, HOUR], ids=["back", "forward"])
+def test_nodes_are_not_taken_for_dead_when_the_clock_of_the_database_is_stepped(
+    executor: Remembering, stepped: timedelta
+) -> None:
+    """By the new clock all heartbeats are of another hour; the leader's lease may have outlasted the step."""
+    scheduler = Scheduler(presence=Presence(timeout=MINUTE), executor=executor)
+    for name in ("living", "dead"):
+        Node.objects.create(name=name, host="host", pid=1, version="0", heartbeat_at=Now() - stepped)
+    going, lost = (make_run(make_yearly(), node=name, state=State.RUNNING) for name in ("living", "dead"))
+
+    def look() -> float:
+        looked_at = time.monotonic()
+        scheduler._settle_at = 0.0
+        scheduler._look_after_dead_nodes()
+        return (scheduler._settle_at - looked_at) * BEATS_PER_TIMEOUT / conf().node_timeout.total_seconds()
+
+    try:
+        assert look() > 1, "heartbeats, until the second look"
+        Node.objects.filter(name="living").update(heartbeat_at=Now())
+        look()
+    finally:
+        scheduler._waker.close()
+    assert Run.objects.get(pk=going.pk).state == State.RUNNING
+    assert Run.objects.get(pk=lost.pk).state == State.ABANDONED
 
 
 # Leading and standing by
