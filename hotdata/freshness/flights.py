@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
-from django.db import close_old_connections
+from django.db import connections
 
 from hotdata.conf import conf
 from hotdata.exceptions import CacheUnavailable, HotdataError, NotReady, UnknownKey
@@ -100,7 +100,7 @@ def _run_quietly(fetch: Fetch, ours: Mapping[str, Lease]) -> None:
     except Exception:
         logger.exception("flight.failed source=%s", fetch.source.name)
     finally:
-        close_old_connections()
+        connections.close_all()  # the next fetch may be long in coming
 
 
 def check_present(source: str, key: str) -> None:

@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from django.db import close_old_connections
+from django.db import connections
 from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable, RunCancelled, RunTimedOut
@@ -158,7 +158,7 @@ class Refresher:
             ours = fetch.acquire(keys)
             return fetch.run(ours) if ours else None
         finally:
-            close_old_connections()
+            connections.close_all()  # the thread may end, and its connections with nobody to close them
 
 
 class _Keeper:
