@@ -65,7 +65,7 @@ class Conf:
     """How long a reader waits for a key that nobody has fetched yet."""
 
     retention_days: int = 90
-    """Days after which `cleanup_logs` deletes runs and API calls."""
+    """Days after which `cleanup_logs` deletes runs, API calls and hours of freshness."""
 
     demo_upstream: str = "http://127.0.0.1:8100"
     """Where the demo sources of `setup_hotdata` point to."""
