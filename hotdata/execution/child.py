@@ -21,7 +21,16 @@ from django.db import connections
 from hotdata.execution import preload  # noqa: F401 - Django is up from here on; the imports below need its models
 from hotdata.execution.context import CurrentRun, RunLog, captured_output, entered
 from hotdata.execution.runner import attempt
-from hotdata.execution.wire import Begun, Ended, Message, Order, Progressed, Wrote, decode_order, encode
+from hotdata.execution.wire import (
+    Begun,
+    Ended,
+    Message,
+    Order,
+    Progressed,
+    Wrote,
+    decode_order,
+    encode_message,
+)
 from hotdata.text import storable
 
 REPORT_INTERVAL = 0.2  # seconds between two reports of progress; a loop may report a million times
@@ -106,7 +115,9 @@ class _Voice:
         if self.silent:
             return
         with self._lock, contextlib.suppress(OSError):  # nobody listens any more: the end is near
-            self._channel.send_bytes(encode(message))
+            data = memoryview(encode_message(message))
+            while data:
+                data = data[os.write(self._channel.fileno(), data) :]
 
 
 class _ReportingLog(RunLog):

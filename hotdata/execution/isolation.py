@@ -37,6 +37,7 @@ NOTICE = 0.5  # seconds between telling a task to stop and killing it
 LOOK_AGAIN = 0.1  # seconds between two looks at the clock and for a cancellation; pebble's own interval
 START_PATIENCE = 60.0  # seconds until the task must have been called, with Django loaded on a busy machine
 LEAVE_PATIENCE = 1.0  # seconds that a process gets to close what it holds, once its task has ended
+PIECE = 64 * 1024  # bytes that are read at a time
 DEATH_PATIENCE = 5.0  # seconds that a killed process gets to be gone; the kernel needs milliseconds
 
 
@@ -115,6 +116,7 @@ class _Child:
         self._order = order
         self._name = f"hotdata-run-{order.id}"
         self._current = current
+        self._inbox = wire.Inbox()
         self._pid: int | None = None
         self.ending: dict[str, Any] | None = None
 
@@ -131,7 +133,7 @@ class _Child:
                 # No daemon: that could start no processes by multiprocessing. And pebble's types give `context` another
                 # name than its code does.
                 start = concurrent.process(name=self._name, daemon=False, context=context)  # type: ignore[call-overload]
-                order = wire.encode(self._order)
+                order = wire.encode_order(self._order)
                 self._future: Future[None] = start(child.main)(order, channel, lifeline)
             except (OSError, EOFError) as error:
                 said = str(error) or "the fork server died, and said why in the scheduler's log"
@@ -180,13 +182,16 @@ class _Child:
         return f"Its process could not be set up: {type(error).__name__}: {error}"
 
     def _read(self, seconds: float) -> bool:
-        """Take in one message, if one comes within `seconds`; False when none can come any more."""
+        """Take in what comes within `seconds`; False when nothing can come any more."""
         try:
-            if self._channel.poll(seconds):
-                self._take(wire.decode_message(self._channel.recv_bytes()))
-        except (EOFError, OSError):
+            piece = os.read(self._channel.fileno(), PIECE) if self._channel.poll(seconds) else None
+        except OSError:
             return False
-        return True
+        if piece is None:
+            return True
+        for message in self._inbox.take_in(piece):
+            self._take(message)
+        return piece != b""
 
     def _take(self, message: wire.Message) -> None:
         match message:

@@ -1,7 +1,8 @@
 """What a run's process and its scheduler say to each other: JSON, one message at a time.
 
-No object of a task is ever pickled, and what a message may hold is written here. In the other direction there
-is one word only, `CANCEL`.
+No object of a task is ever pickled, and what a message may hold is written here. Each is a line, so that whoever
+listens never has to wait for the rest of one: its sender may have been stopped in the middle. In the other
+direction there is one word only, `CANCEL`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 CANCEL = b"cancel"
+END = b"\n"  # which JSON writes as an escape
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,16 +67,28 @@ _orders = msgspec.json.Decoder(Order)
 _messages: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message)
 
 
-def encode(thing: Order | Message) -> bytes:
-    """`thing` as it travels. Its texts must have a UTF-8 form."""
-    return msgspec.json.encode(thing)
+def encode_order(order: Order) -> bytes:
+    """The order as it travels."""
+    return msgspec.json.encode(order)
 
 
 def decode_order(data: bytes) -> Order:
-    """The order in `data`, which `encode` has made."""
+    """The order in `data`, which `encode_order` has made."""
     return _orders.decode(data)
 
 
-def decode_message(data: bytes) -> Message:
-    """The message in `data`; raises msgspec.DecodeError for what is none."""
-    return _messages.decode(data)
+def encode_message(message: Message) -> bytes:
+    """The message as it travels. Its texts must have a UTF-8 form."""
+    return msgspec.json.encode(message) + END
+
+
+class Inbox:
+    """Puts messages together from the pieces in which they come."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def take_in(self, piece: bytes) -> list[Message]:
+        """The messages that `piece` completes; raises msgspec.DecodeError for what is none."""
+        *lines, self._rest = (self._rest + piece).split(END)
+        return [_messages.decode(line) for line in lines]

@@ -52,6 +52,7 @@ TASKS = (
     testapp.describe_run,
     testapp.die,
     testapp.echo,
+    testapp.freeze,
     testapp.leave_behind,
     testapp.listen_late,
     testapp.print_much,
@@ -301,6 +302,7 @@ DEAF = [
     pytest.param("spin", id="a loop that ignores SIGTERM"),
     pytest.param("sleep_deaf", id="time.sleep"),
     pytest.param("backtrack", id="a call that lets no other thread run"),
+    pytest.param("freeze", id="stopped in the middle of a message"),
 ]
 
 
