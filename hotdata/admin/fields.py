@@ -18,6 +18,8 @@ class TypedJSONField(forms.JSONField):
     thousand digits end that with an error page.
     """
 
+    widget = forms.Textarea(attrs={"rows": 3, "cols": 80, "class": "vLargeTextField"})
+
     def to_python(self, value: Any) -> Any:
         try:
             read = super().to_python(value)

@@ -150,7 +150,7 @@ class Migration(migrations.Migration):
             name='Source',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.SlugField(help_text='In URLs: /api/hot/<name>/<key>.', max_length=100, unique=True, verbose_name='name')),
+                ('name', models.SlugField(help_text='In URLs: /api/hot/NAME/KEY', max_length=100, unique=True, verbose_name='name')),
                 ('title', models.CharField(blank=True, max_length=200, verbose_name='title')),
                 ('enabled', models.BooleanField(default=True, help_text='Off: served as it is, not refreshed.', verbose_name='enabled')),
                 ('fetcher', models.CharField(blank=True, help_text='A registered fetcher. Empty: HTTP JSON, as below.', max_length=100, verbose_name='fetcher')),
