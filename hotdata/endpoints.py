@@ -95,7 +95,9 @@ class Endpoint:
         """Raise UpstreamForbidden unless `texts`, by placeholder, are all that `key` is to be asked for with."""
         for name in self.placeholders:
             if name not in texts:
-                raise UpstreamForbidden(f"Nothing was pinned with this key for {{{name}}}.", key=key)
+                raise UpstreamForbidden(
+                    f"This key brings nothing for {{{name}}}: it is not pinned with it.", key=key
+                )
             try:
                 _check_filling(name, texts[name])
             except BadSource as error:

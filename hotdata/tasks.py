@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Annotated, Any
@@ -53,10 +54,19 @@ def refresh_due(seconds: Seconds = 0) -> dict[str, Any]:
 def warm_up(
     source: str = "forecast", cities_of: str = "weather", days_ahead: DaysAhead = 1
 ) -> dict[str, Any]:
-    """Fetch the forecast of every known city for a coming day, by default tomorrow."""
+    """Fetch the forecast of every known city for a coming day, by default tomorrow.
+
+    Its key is ``city:YYYY-MM-DD``. It is asked for with what the city was pinned with, and {city} and {date}.
+    """
     today = timezone.now().astimezone(ZoneInfo(hotdata.current_run().time_zone)).date()
     day = today + timedelta(days=days_ahead)
-    return _refresh(_source(source), [f"{city}:{day}" for city in planner.hot_set(_source(cities_of))])
+    cities = _source(cities_of)
+    where = cities.placeholders_by_key()
+    asked = {
+        f"{city}:{day}": where.get(city, {}) | {"city": city, "date": str(day)}
+        for city in planner.hot_set(cities)
+    }
+    return _refresh(_source(source), list(asked), placeholders=asked)
 
 
 @hotdata.task
@@ -93,8 +103,16 @@ def _source(name: str) -> Source:
     return source
 
 
-def _refresh(source: Source, keys: list[str]) -> dict[str, Any]:
+def _refresh(
+    source: Source, keys: list[str], placeholders: Mapping[str, Mapping[str, str]] = {}
+) -> dict[str, Any]:
     run = hotdata.current_run()
-    return asdict(
-        refresh.refresh(source, keys, progress=run.progress, time_left=run.time_left, run_id=run.id)
+    refreshed = refresh.refresh(
+        source,
+        keys,
+        placeholders=placeholders,
+        progress=run.progress,
+        time_left=run.time_left,
+        run_id=run.id,
     )
+    return asdict(refreshed)

@@ -364,7 +364,7 @@ def test_a_filling_that_is_unfit_is_never_sent(text: Any) -> None:
 
 def test_a_key_that_brings_nothing_for_a_placeholder_is_not_asked_for() -> None:
     for texts in ({}, {"latitude": "1"}):
-        with pytest.raises(UpstreamForbidden, match=r"Nothing was pinned with this key for {\w+itude}"):
+        with pytest.raises(UpstreamForbidden, match=r"This key brings nothing for {\w+itude}"):
             by_coordinates().batches(["K"], {"K": texts})
     with pytest.raises(UpstreamForbidden):
         by_coordinates().batches(["K"])

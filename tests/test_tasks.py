@@ -222,6 +222,31 @@ def test_warm_up_can_look_further_ahead(upstream: DemoUpstream) -> None:
     assert asked(upstream) == sorted(f"{city}:2026-11-26" for city in CITIES)
 
 
+def test_warm_up_asks_for_a_city_with_what_it_was_pinned_with_and_so_do_later_refreshes(
+    upstream: DemoUpstream,
+) -> None:
+    cities = make_source(name="weather", base_url=upstream.url, path="/weather/{key}")
+    cities.pinned.create(key="北京", placeholders={"area": "forecast"})
+    make_source(
+        name="forecast", base_url=upstream.url, path="/{area}/{key}", query={"of": "{city}", "at": "{date}"}
+    )
+    with time_machine.travel(datetime(2026, 11, 23, 12, tzinfo=UTC)):
+        performed("warm_up")
+        performed("refresh_source", source="forecast", keys=["北京:2026-11-24"])
+    assert [request.path for request in upstream.requests] == ["/forecast/北京:2026-11-24"] * 2
+    assert {request.target.partition("?")[2] for request in upstream.requests} == {
+        "of=%E5%8C%97%E4%BA%AC&at=2026-11-24"
+    }
+
+
+def test_warm_up_says_which_city_can_not_be_asked_for_and_why(upstream: DemoUpstream) -> None:
+    make_source(name="weather", base_url=upstream.url, path="/weather/{key}", pinned=("北京",))
+    make_source(name="forecast", base_url=upstream.url, path="/{area}/{key}")
+    outcome = performed("warm_up")
+    assert (outcome.state, outcome.permanent, asked(upstream)) == (State.FAILED, True, [])
+    assert "This key brings nothing for {area}: it is not pinned with it." in outcome.error
+
+
 def test_warm_up_without_its_sources_fails_for_good() -> None:
     outcome = performed("warm_up")
     assert (outcome.state, outcome.permanent) == (State.FAILED, True)

@@ -85,6 +85,8 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     last_modified: str = ""
     definition: str = ""
     """Which definition of the source it was fetched by. To another, "not modified" says nothing of the value."""
+    placeholders: dict[str, str] = {}
+    """What it was asked for with beside the key, so that one that isn't pinned can be asked for again."""
 
     def entry(self, now: float, *, last_known: bool = False) -> Entry:
         return Entry(

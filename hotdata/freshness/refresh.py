@@ -12,7 +12,7 @@ import hashlib
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -76,6 +76,7 @@ def refresh(
     source: Source,
     keys: Iterable[str],
     *,
+    placeholders: Mapping[str, Mapping[str, str]] = {},
     progress: Progress = lambda done, total: None,
     time_left: Callable[[], float | None] = lambda: None,
     patience: timedelta = PATIENCE,
@@ -83,13 +84,16 @@ def refresh(
 ) -> Refreshed:
     """Fetch `keys` of `source` and store their values.
 
+    What the path and query ask for beside a key is in `placeholders`, by key, or was pinned with it; else it is what
+    the key was asked for with when its value was stored.
+
     `time_left` gives the seconds that are left for all of it, of which up to `patience` may be spent in waiting for
     the gate: what it lets through only later has failed. Raises RefreshFailed when all keys failed, or
     more than the source tolerates; CacheUnavailable, before the first call, when there is nowhere to store to;
     BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that is not
     set; and whatever `progress` raises.
     """
-    return _Refresh(source, list(dict.fromkeys(keys)), progress, time_left, patience, run_id).run()
+    return _Refresh(source, list(keys), placeholders, progress, time_left, patience, run_id).run()
 
 
 class _Refresh:
@@ -99,6 +103,7 @@ class _Refresh:
         self,
         source: Source,
         keys: list[str],
+        placeholders: Mapping[str, Mapping[str, str]],
         progress: Progress,
         time_left: Callable[[], float | None],
         patience: timedelta,
@@ -116,12 +121,15 @@ class _Refresh:
         self._errors: list[UpstreamError] = []
         self._done = 0
         self._upstream = upstream_of(source)
-        self._placeholders = source.placeholders_by_key() if self._upstream.placeholders else {}
+        self._given = placeholders
+        self._placeholders: dict[str, Mapping[str, str]] = {}
         self._result = Refreshed(source=source.name, asked=len(keys))
 
     def run(self) -> Refreshed:
         self._keys = self._well_formed()
         self._known = entries.read_many(self._source.name, self._keys)
+        self._placeholders = self._brought()
+        self._keys = self._askable()
         pending = self._ask(self._upstream.batches(self._keys, self._placeholders))
         try:
             while pending:
@@ -140,25 +148,36 @@ class _Refresh:
         return self._judge()
 
     def _well_formed(self) -> list[str]:
-        """The keys in their one form; those that can't be asked for have failed before anybody is asked."""
+        """The keys in their one form, each once; those that have none have failed before anybody is asked."""
         good: dict[str, None] = {}
-        for key in self._keys:
+        for key in dict.fromkeys(self._keys):
             try:
-                good[self._checked(key)] = None
-            except UpstreamForbidden as error:
+                good[check_key(key)] = None
+            except ValueError as error:
                 self._done += 1
-                self._fail(shortened(storable(key), MAX_LENGTH), error)
+                self._fail(shortened(storable(key), MAX_LENGTH), UpstreamForbidden(str(error)))
         self._result.asked = len(good) + self._result.failures
         return list(good)
 
-    def _checked(self, key: str) -> str:
-        """`key` in its one form; raises UpstreamForbidden if it is none, or lacks what it must be asked for with."""
-        try:
-            key = check_key(key)
-        except ValueError as error:
-            raise UpstreamForbidden(str(error)) from error
-        self._upstream.check_filling(key, self._placeholders.get(key, {}))
-        return key
+    def _brought(self) -> dict[str, Mapping[str, str]]:
+        """By key, what it is asked for with: of several, what was given comes before what was pinned or stored."""
+        if not self._upstream.placeholders:
+            return {}
+        stored = {key: known.placeholders for key, known in self._known.items()}
+        return {**stored, **self._source.placeholders_by_key(), **self._given}
+
+    def _askable(self) -> list[str]:
+        """The keys that bring all that they must be asked for with; the others have failed likewise."""
+        good = []
+        for key in self._keys:
+            try:
+                self._upstream.check_filling(key, self._placeholders.get(key, {}))
+            except UpstreamForbidden as error:
+                self._done += 1
+                self._fail(key, error)
+            else:
+                good.append(key)
+        return good
 
     def _ask(self, requests: Iterable[Request]) -> set[Future[Reply]]:
         return {
@@ -244,6 +263,7 @@ class _Refresh:
             etag=reply.etag,
             last_modified=reply.last_modified,
             definition=self._definition_for(key),
+            placeholders={name: self._placeholders[key][name] for name in self._upstream.placeholders},
         )
 
     def _store(self) -> None:

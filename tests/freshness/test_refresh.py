@@ -194,8 +194,30 @@ def test_a_key_that_lacks_what_it_is_asked_for_with_fails_alone_and_asks_nobody(
     result = refresh(source, ["MSFT", "AAPL", "not-pinned"])
     assert (result.asked, result.refreshed, result.failures) == (3, 1, 2)
     assert "{area}" in result.failed["MSFT"]
-    assert result.failed["not-pinned"] == "UpstreamForbidden: Nothing was pinned with this key for {area}."
+    assert result.failed["not-pinned"] == (
+        "UpstreamForbidden: This key brings nothing for {area}: it is not pinned with it."
+    )
     assert [served.path for served in demo.requests] == ["/stocks/AAPL"]
+
+
+def test_a_key_that_is_not_pinned_is_asked_for_again_with_what_was_given_for_it(demo: DemoUpstream) -> None:
+    source = stocks(demo, path="/{area}/{key}")
+    refresh(source, ["北京"], placeholders={"北京": {"area": "weather", "else": "unused"}})
+    assert entries.read("stock", "北京").placeholders == {"area": "weather"}
+    assert refresh(source, ["北京"]).refreshed == 1
+    assert [served.path for served in demo.requests] == ["/weather/北京"] * 2
+
+
+def test_what_is_given_comes_before_what_was_pinned_and_that_before_what_was_stored(
+    demo: DemoUpstream,
+) -> None:
+    source = stocks(demo, query={"exchange": "{exchange}"})
+    given = {"AAPL": {"exchange": "given"}}
+    refresh(source, ["AAPL"], placeholders={"AAPL": {"exchange": "stored"}})
+    source.pinned.create(key="AAPL", placeholders={"exchange": "pinned"})
+    refresh(source, ["AAPL"])
+    refresh(source, ["AAPL"], placeholders=given)
+    assert [served.target.partition("=")[2] for served in demo.requests] == ["stored", "pinned", "given"]
 
 
 def test_another_address_is_not_asked_for_on_condition(demo: DemoUpstream) -> None:
