@@ -189,6 +189,21 @@ class Source(Budget, Upkeep, Acceptance):
             super().save(*args, **kwargs)
             ChangeCounter.bump()
 
+    def define(self, **fields: Any) -> None:
+        """Set `fields`, and all others but the name to their defaults. Nothing is checked or saved."""
+        for field in self._defining_fields():
+            setattr(self, field.name, fields.pop(field.name, field.get_default()))
+        assert not fields, f"no fields of a source: {fields}"
+
+    def definition(self) -> dict[str, Any]:
+        """All that was set of it and its pinned keys, as JSON: another one after any edit, but of the name."""
+        fields = {field.name: field.value_to_string(self) for field in self._defining_fields()}
+        pinned = [[pinned.key, pinned.weight, pinned.placeholders] for pinned in self.pinned.all()]
+        return fields | {"pinned": pinned}
+
+    def _defining_fields(self) -> list[models.Field[Any, Any]]:
+        return [field for field in self._meta.concrete_fields if field.name not in ("id", "name")]
+
     def pinned_keys(self) -> list[str]:
         """The keys that are always kept hot, in the order in which they were pinned."""
         return [pinned.key for pinned in self.pinned.all()]

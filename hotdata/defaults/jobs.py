@@ -1,0 +1,103 @@
+"""The default jobs: they refresh the default sources, whatever their upstream is, and keep house."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hotdata.defaults.sources import HOUR, MINUTE, SECOND
+from hotdata.models.policies import Overlap
+
+
+@dataclass(frozen=True, kw_only=True)
+class DefaultJob:
+    """A job and its fields. ``run_at_once``: it also runs as soon as there is something new for it to fetch."""
+
+    name: str
+    run_at_once: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+REFRESHES = {"max_retries": 3, "retry_delay": 5 * SECOND, "retry_delay_max": MINUTE, "timeout": 4 * MINUTE}
+
+JOBS = (
+    DefaultJob(
+        name="update_stocks",
+        run_at_once=True,
+        fields={
+            "title": "Update stocks",
+            "task": "refresh_source",
+            "params": {"source": "stock"},
+            "cron": "*/5 * * * *",
+            **REFRESHES,
+        },
+    ),
+    DefaultJob(
+        name="update_news",
+        run_at_once=True,
+        fields={
+            "title": "Update news",
+            "task": "refresh_source",
+            "params": {"source": "news"},
+            "cron": "*/10 * * * *",
+            **REFRESHES,
+        },
+    ),
+    DefaultJob(
+        name="update_weather",
+        run_at_once=True,
+        fields={
+            "title": "Update weather",
+            "task": "refresh_source",
+            "params": {"source": "weather"},
+            "cron": "0 * * * *",
+            **REFRESHES,
+        },
+    ),
+    DefaultJob(
+        name="update_hot_data",
+        run_at_once=True,
+        fields={
+            "title": "Update hot data",
+            "task": "refresh_due",
+            # Almost until the next one is due; and one by hand keeps none of them from running.
+            "params": {"seconds": 58},
+            "overlap": Overlap.ALLOW_ALL,
+            "max_instances": 2,
+            "recover": True,
+            "trigger": "interval",
+            "interval": MINUTE,
+            "timeout": 4 * MINUTE,
+        },
+    ),
+    DefaultJob(
+        name="cache_warmup",
+        run_at_once=True,
+        fields={"title": "Cache warm-up", "task": "warm_up", "cron": "0 23 * * *", **REFRESHES},
+    ),
+    DefaultJob(
+        name="cleanup_logs",
+        fields={
+            "title": "Clean up logs",
+            "task": "cleanup_logs",
+            "cron": "0 3 * * sun",
+            "timeout": 6 * HOUR,
+        },
+    ),
+    DefaultJob(
+        name="roll_up_freshness",
+        fields={"title": "Roll up freshness", "task": "roll_up_freshness", "cron": "5 * * * *"},
+    ),
+    DefaultJob(
+        name="health_check",
+        fields={
+            "title": "Health check",
+            "task": "health_check",
+            "trigger": "interval",
+            "interval": 10 * SECOND,
+            "timeout": 10 * SECOND,
+            "keep_runs": 100,
+        },
+    ),
+)
