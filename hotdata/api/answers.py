@@ -32,7 +32,9 @@ def json_answer(data: Any, *, status: int = 200) -> HttpResponse:
 
 
 def json_error(message: str, *, status: int, retry_after: timedelta | None = None) -> HttpResponse:
+    """`message` as an error, which no cache keeps: a 404 of today may be served tomorrow."""
     answer = json_answer({"error": message}, status=status)
+    answer["Cache-Control"] = "no-store"
     if retry_after is not None:
         answer["Retry-After"] = str(max(1, round(retry_after.total_seconds())))
     return answer

@@ -1,4 +1,7 @@
-"""``GET /api/hot/<source>/<key>`` and ``GET /api/hot/<source>?key=…&key=…``: hot data for everybody."""
+"""``GET /api/hot/<source>/<key>`` and ``GET /api/hot/<source>?key=…&key=…``: hot data for everybody.
+
+What HTTP caches are told of it is in `caching`: RFC 9111, 5861, 9110 and 9211.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from hotdata.api.answers import json_answer, json_error, local, methods
+from hotdata.api.caching import cached, limited
 from hotdata.exceptions import CacheUnavailable, HotdataError, NotReady, ReadError, UnknownSource
 from hotdata.freshness import reads
 from hotdata.freshness.entries import Entry
@@ -18,14 +22,18 @@ MAX_KEYS = 100
 def one(request: HttpRequest, source: str, key: str) -> HttpResponse:
     """One entry, or why there is none: 404 for what is not served, 503 for what can't be served yet."""
     try:
-        return json_answer(_shown(reads.get(source, key)))
+        entry = reads.get(source, key)
     except (ReadError, CacheUnavailable) as error:
         return _refusal(error)
+    return cached(request, json_answer(_shown(entry)), entry)
 
 
 @methods("GET", "HEAD")
 def many(request: HttpRequest, source: str) -> HttpResponse:
-    """Several entries: those that there are under ``entries``, why others are missing under ``errors``."""
+    """Several entries: those that there are under ``entries``, why others are missing under ``errors``.
+
+    Only an answer without errors is for caches.
+    """
     keys = request.GET.getlist("key")
     if not keys:
         return json_error("Name the keys: ?key=…&key=…", status=400)
@@ -35,17 +43,15 @@ def many(request: HttpRequest, source: str) -> HttpResponse:
         answers = reads.get_many(source, keys)
     except (UnknownSource, CacheUnavailable) as error:
         return _refusal(error)
-    return json_answer(
-        {
-            "source": source,
-            "entries": {key: _shown(answer) for key, answer in answers.items() if isinstance(answer, Entry)},
-            "errors": {key: str(answer) for key, answer in answers.items() if isinstance(answer, ReadError)},
-        }
-    )
+    entries = {key: answer for key, answer in answers.items() if isinstance(answer, Entry)}
+    errors = {key: str(answer) for key, answer in answers.items() if isinstance(answer, ReadError)}
+    shown = {key: _shown(entry) for key, entry in entries.items()}
+    answer = json_answer({"source": source, "entries": shown, "errors": errors})
+    return limited(answer, [] if errors else list(entries.values()))
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
-    return {
+    shown = {
         "source": entry.source,
         "key": entry.key,
         "value": entry.value,
@@ -53,6 +59,7 @@ def _shown(entry: Entry) -> dict[str, Any]:
         "age": round(entry.age, 3),
         "state": entry.state,
     }
+    return shown | {"last_known": True} if entry.last_known else shown
 
 
 def _refusal(error: HotdataError) -> HttpResponse:

@@ -62,6 +62,8 @@ class Entry:
     """Seconds until it is gone, unless it is refreshed."""
     last_known: bool
     """Whether Redis is away, and this is what the process has read last."""
+    fetched_now: bool
+    """Whether there was nothing, and the reader waited while it was fetched."""
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +90,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     placeholders: dict[str, str] = {}
     """What it was asked for with beside the key, so that one that isn't pinned can be asked for again."""
 
-    def entry(self, now: float, *, last_known: bool = False) -> Entry:
+    def entry(self, now: float, *, last_known: bool = False, fetched_now: bool = False) -> Entry:
         return Entry(
             source=self.source,
             key=self.key,
@@ -100,6 +102,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
             fresh_for=self.soft_expiry - now,
             kept_for=self.hard_expiry - now,
             last_known=last_known,
+            fetched_now=fetched_now,
         )
 
     @property

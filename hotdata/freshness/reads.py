@@ -136,7 +136,7 @@ def _waited_for(definition: Definition, key: str, until: float) -> Entry | ReadE
         if isinstance(error, NotReady):
             meters.note(name, Served.ERROR, None)
         return error
-    entry = stored.entry(time.time())
+    entry = stored.entry(time.time(), fetched_now=True)
     hotkeys.note(name, key)
     last_known.keep(stored)
     meters.note(name, Served.MISS, entry.age)

@@ -41,9 +41,7 @@ class SourceQuerySet(models.QuerySet["Source"]):
 class Source(Budget, Upkeep, Acceptance):
     """An upstream. Either HTTP JSON, by the fields below, or a registered fetcher."""
 
-    name = models.SlugField(
-        _("name"), max_length=100, unique=True, help_text=_("In URLs: /api/hot/NAME/KEY")
-    )
+    name = models.SlugField(_("name"), max_length=100, unique=True, help_text=_("In URLs: /api/hot/NAME/KEY"))
     title = models.CharField(_("title"), max_length=200, blank=True)
     enabled = models.BooleanField(
         _("enabled"), default=True, help_text=_("Off: served as it is, not refreshed.")

@@ -8,7 +8,11 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from hotdata.freshness import definitions
+from hotdata.models import Source
+from project.demo.upstream import DemoUpstream
 from tests.builders import caches_at, make_source, rest, store
+from tests.freshness.conftest import close_upstreams
 from tests.freshness.hostile import closed_port
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
@@ -53,6 +57,7 @@ def refused(answer: Any, status: int) -> str:
     assert answer["Content-Type"] == "application/json; charset=utf-8"
     assert answer.json().keys() == {"error"}
     assert answer.json()["error"]
+    assert answer["Cache-Control"] == "no-store"
     return answer.json()["error"]
 
 
@@ -124,7 +129,132 @@ def test_an_unreachable_redis_is_503_with_a_time_to_come_back(client: Client, do
         assert int(answer["Retry-After"]) > 0
 
 
+# What caches are told
+
+
+def directives(answer: Any) -> dict[str, int | None]:
+    """The directives of Cache-Control, those without a number with None."""
+    pairs = (directive.partition("=") for directive in answer["Cache-Control"].split(", "))
+    return {name: int(number) if number else None for name, _, number in pairs}
+
+
+def test_a_fresh_entry_is_cached_until_it_is_stale_and_for_errors_until_it_is_gone(client: Client) -> None:
+    store(age=30, soft_ttl=90, hard_ttl=3690)
+    answer = client.get("/api/hot/stock/AAPL")
+    age, told = int(answer["Age"]), directives(answer)
+    assert 30 <= age < 40
+    assert told.keys() == {"public", "max-age", "stale-while-revalidate", "stale-if-error"}
+    assert told["max-age"] in (89, 90), "from the fetch, as the age: a cache subtracts the one from the other"
+    assert told["stale-while-revalidate"] == told["max-age"]
+    assert told["stale-if-error"] in (3600, 3601)
+    assert answer["Cache-Status"] == f'hotdata; hit; ttl={told["max-age"] - age}; key="AAPL"'
+
+
+def test_a_stale_entry_is_stale_for_caches_and_good_while_they_ask_again(client: Client) -> None:
+    store(age=70, soft_ttl=60, hard_ttl=3660)
+    answer = client.get("/api/hot/stock/AAPL")
+    told = directives(answer)
+    assert told["max-age"] < int(answer["Age"])
+    assert told["max-age"] + told["stale-while-revalidate"] > int(answer["Age"])
+    assert answer["Cache-Status"].startswith("hotdata; hit; ttl=-1")
+
+
+def test_an_entry_that_is_kept_no_longer_than_it_is_fresh_is_never_served_stale(client: Client) -> None:
+    store(soft_ttl=60, hard_ttl=60)
+    told = directives(client.get("/api/hot/stock/AAPL"))
+    assert (told["stale-while-revalidate"], told["stale-if-error"]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "known", ['W/"1a2b"', '"1a2b"', '"other", W/"1a2b"', 'W/"other" ,"1a2b"', "*"], ids=lambda text: text
+)
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_who_has_the_value_is_told_that_it_is_the_same_and_for_how_long(
+    client: Client, method: str, known: str
+) -> None:
+    store(age=30, hash="1a2b")
+    whole = client.get("/api/hot/stock/AAPL")
+    answer = getattr(client, method)("/api/hot/stock/AAPL", headers={"If-None-Match": known})
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert whole["ETag"] == answer["ETag"] == 'W/"1a2b"'
+    assert directives(answer).keys() == directives(whole).keys()
+    assert answer["Age"]
+    assert answer["Cache-Status"].startswith("hotdata; hit; ttl=")
+    assert "Content-Type" not in answer
+
+
+@pytest.mark.parametrize("known", ['W/"other"', '"1A2B"', "1a2b", "", '"*"', '"", W/""'])
+def test_who_has_another_value_gets_this_one(client: Client, known: str) -> None:
+    store(hash="1a2b")
+    answer = client.get("/api/hot/stock/AAPL", headers={"If-None-Match": known})
+    assert (answer.status_code, answer.json()["value"]) == (200, 1)
+
+
+def test_a_value_without_a_hash_has_no_etag(client: Client) -> None:
+    store(hash="")
+    answer = client.get("/api/hot/stock/AAPL", headers={"If-None-Match": 'W/""'})
+    assert answer.status_code == 200
+    assert "ETag" not in answer
+
+
+def test_an_etag_does_not_spare_an_error(client: Client) -> None:
+    rest("stock", "MSFT")
+    refused(client.get("/api/hot/stock/MSFT", headers={"If-None-Match": "*"}), 503)
+
+
+@pytest.mark.parametrize(("key", "named"), [("北京", ""), ('a"b c', '; key="a\\"b c"')])
+def test_a_key_that_no_header_can_hold_is_left_out(client: Client, key: str, named: str) -> None:
+    store(key=key, soft_ttl=60)
+    status = client.get("/api/hot/stock/" + quote(key))["Cache-Status"]
+    assert status in {f"hotdata; hit; ttl={left}{named}" for left in range(50, 61)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_fetched_for_this_reader_says_so(client: Client, settings: Any) -> None:
+    with DemoUpstream() as upstream:
+        settings.HOTDATA_ALLOW_PRIVATE = [f"127.0.0.1:{upstream.port}"]
+        Source.objects.update(base_url=upstream.url)
+        definitions.forget()
+        fetched, again = (client.get("/api/hot/stock/AAPL") for _ in range(2))
+        close_upstreams()
+    assert fetched.status_code == 200
+    assert fetched["Cache-Status"].startswith("hotdata; fwd=miss; stored; ttl=")
+    assert again["Cache-Status"].startswith("hotdata; hit; ttl=")
+    assert fetched["ETag"] == again["ETag"]
+
+
+def test_what_is_last_known_while_redis_is_away_says_so(client: Client, settings: Any) -> None:
+    store(value="known", hash="1a2b")
+    assert "last_known" not in client.get("/api/hot/stock/AAPL").json()
+    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
+    answer = client.get("/api/hot/stock/AAPL")
+    assert (answer.json()["value"], answer.json()["last_known"]) == ("known", True)
+    assert answer["Cache-Status"].endswith('; key="AAPL"; detail=redis-down')
+    assert answer["ETag"] == 'W/"1a2b"'
+    shown = client.get("/api/hot/stock?key=AAPL").json()["entries"]["AAPL"]
+    assert shown["last_known"] is True
+
+
 # Several keys
+
+
+def test_several_keys_are_cached_as_long_as_each_of_them_is_good(client: Client) -> None:
+    store(key="AAPL", age=50, soft_ttl=600, hard_ttl=700)
+    store(key="MSFT", age=10, soft_ttl=40, hard_ttl=4000)
+    answer = client.get("/api/hot/stock?key=AAPL&key=MSFT")
+    told, age = directives(answer), int(answer["Age"])
+    assert 50 <= age < 60
+    assert 20 < told["max-age"] - age <= 30, "as MSFT"
+    assert 610 <= told["max-age"] + told["stale-if-error"] - age <= 650, "as AAPL"
+    assert "ETag" not in answer
+    same = client.get("/api/hot/stock?key=AAPL&key=MSFT", headers={"If-None-Match": "*"})
+    assert same.status_code == 200
+
+
+def test_several_keys_of_which_one_is_missing_are_not_cached(client: Client) -> None:
+    store()
+    answer = client.get("/api/hot/stock?key=AAPL&key=TSLA")
+    assert (answer["Cache-Control"], "Age" in answer) == ("no-store", False)
 
 
 def test_several_keys_are_answered_each_for_itself(client: Client) -> None:

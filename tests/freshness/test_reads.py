@@ -47,6 +47,7 @@ def test_a_fresh_entry_is_returned_with_its_age() -> None:
     assert 29 < entry.fresh_for <= 30
     assert 3500 < entry.kept_for <= 3570
     assert not entry.last_known
+    assert not entry.fetched_now
 
 
 def test_a_stale_entry_is_returned_and_says_so() -> None:

@@ -1,0 +1,82 @@
+"""Caching: what an answer tells the HTTP caches on its way, and which conditions spare its body.
+
+Age, Cache-Control (RFC 9111): `max-age` counts from when the value was fetched, as `Age` does. What is left of it
+when an answer is sent, the difference of the two, are the seconds until the entry is stale.
+
+stale-while-revalidate, stale-if-error (RFC 5861): for an error a value is good until its entry is gone. To spare a
+reader the wait, only for as long again as it was fresh: there is hardly a wait to be spared, and a cache that is asked
+once a day would serve what is a day old.
+
+ETag, If-None-Match (RFC 9110, 8.8.3 and 13.1.2): weak, since the same value comes with another age each time.
+
+Cache-Status (RFC 9211): whether the value was there, or was fetched while this reader waited; and its `ttl`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.utils.http import parse_etags
+
+from hotdata.freshness.entries import Entry
+
+CACHE = "hotdata"
+PRINTABLE = re.compile(r"[ -~]*")  # what a string of RFC 8941 may hold
+
+
+def cached(request: HttpRequest, answer: HttpResponse, entry: Entry) -> HttpResponse:
+    """`answer`, which shows `entry`, with all that caches are told; without a body if the reader has its value."""
+    if _has(request, entry):
+        answer = HttpResponseNotModified()
+    if entry.etag:
+        answer["ETag"] = _etag(entry)
+    answer["Cache-Status"] = _status(entry)
+    return limited(answer, [entry])
+
+
+def limited(answer: HttpResponse, entries: Sequence[Entry]) -> HttpResponse:
+    """`answer`, which shows `entries`, with the time for which it is good: as long as all of them are.
+
+    Without any, it is not to be kept.
+    """
+    if not entries:
+        answer["Cache-Control"] = "no-store"
+        return answer
+    age = int(max(entry.age for entry in entries))
+    fresh_for = math.floor(min(entry.fresh_for for entry in entries))
+    kept_for = math.floor(min(entry.kept_for for entry in entries))
+    max_age, stale_for = max(0, age + fresh_for), max(0, kept_for - fresh_for)
+    answer["Age"] = str(age)
+    answer["Cache-Control"] = (
+        f"public, max-age={max_age}, "
+        f"stale-while-revalidate={min(max_age, stale_for)}, stale-if-error={stale_for}"
+    )
+    return answer
+
+
+def _has(request: HttpRequest, entry: Entry) -> bool:
+    """Whether the reader has the entry's value already, as they say. `*` is any value (RFC 9110, 13.1.2)."""
+    known = parse_etags(request.headers.get("If-None-Match", ""))
+    return known == ["*"] or (bool(entry.etag) and _etag(entry) in {_weak(etag) for etag in known})
+
+
+def _etag(entry: Entry) -> str:
+    return f'W/"{entry.etag}"'
+
+
+def _weak(etag: str) -> str:
+    return etag if etag.startswith("W/") else f"W/{etag}"
+
+
+def _status(entry: Entry) -> str:
+    how = ["fwd=miss", "stored"] if entry.fetched_now else ["hit"]
+    how.append(f"ttl={math.floor(entry.fresh_for)}")
+    if PRINTABLE.fullmatch(entry.key):
+        escaped = re.sub(r'(["\\])', r"\\\1", entry.key)
+        how.append(f'key="{escaped}"')
+    if entry.last_known:
+        how.append("detail=redis-down")
+    return "; ".join([CACHE, *how])
