@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from django.db import models, transaction
-from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.keys import MAX_LENGTH
+from hotdata.models.sources import Source
 
 HALF_LIFE = timedelta(minutes=30)
 LIFE = timedelta(days=1)
@@ -52,26 +52,26 @@ def remember(source: str, scores: Mapping[str, float], now: datetime) -> None:
     """Replace what is known of `source` by `scores`, reads per minute by key. All or nothing.
 
     Nothing is written while almost all keys are the same, with about the same rates as `remembered` says. Of two
-    processes that write at once the last one wins for each key; what only the other knew may stay until the next write.
+    processes that write at once the last one wins.
     """
     scores = {key: score for key, score in scores.items() if score >= SLIGHTEST}
     if not _changed(remembered(source, now), scores):
         return
     rows = [
-        # In one order, so that two that write the same keys wait for each other and never in a ring.
-        HotKey(source=source, key=key, reads_per_minute=scores[key], seen_at=now)
-        for key in sorted(scores)
+        HotKey(source=source, key=key, reads_per_minute=score, seen_at=now) for key, score in scores.items()
     ]
     with transaction.atomic():
-        HotKey.objects.filter(Q(source=source) | Q(seen_at__lt=now - LIFE)).delete()
-        # Another process may have written some of them since.
-        HotKey.objects.bulk_create(
-            rows,
-            batch_size=INSERTED_AT_ONCE,
-            update_conflicts=True,
-            unique_fields=["source", "key"],
-            update_fields=["reads_per_minute", "seen_at"],
-        )
+        # One writer at a time: two that replace the same rows would wait for each other in a ring.
+        list(Source.objects.select_for_update().filter(name=source).values_list("id"))
+        HotKey.objects.filter(source=source).delete()
+        HotKey.objects.bulk_create(rows, batch_size=INSERTED_AT_ONCE)
+
+
+def forget_old(now: datetime) -> None:
+    """Delete what was not seen for a day, as of sources that are gone. Rows that are being replaced are left alone."""
+    with transaction.atomic():
+        old = HotKey.objects.filter(seen_at__lt=now - LIFE).select_for_update(skip_locked=True)
+        HotKey.objects.filter(id__in=list(old.values_list("id", flat=True))).delete()
 
 
 def remembered(source: str, now: datetime) -> dict[str, float]:

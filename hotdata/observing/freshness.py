@@ -21,6 +21,7 @@ from hotdata.exceptions import UnknownSource
 from hotdata.freshness import entries, meters, planner
 from hotdata.freshness.meters import Measures, Served
 from hotdata.models import ApiCall, FreshnessHour, Source
+from hotdata.models.hotkeys import forget_old
 
 logger = logging.getLogger(__name__)
 
@@ -168,8 +169,10 @@ def roll_up(now: datetime) -> int:
     """Write the finished hours of every source that Redis knows to the database; return how many were written.
 
     The latest `SETTLED_AFTER` hours are written again if there is more to them by now, older ones once. It can be
-    called at any time and any number of times. Raises CacheUnavailable.
+    called at any time and any number of times. Also forgets hot keys that nobody has read for a day. Raises
+    CacheUnavailable.
     """
+    forget_old(now)
     return sum(
         _roll_up_source(source, now)
         for source in Source.objects.values_list("name", flat=True).order_by("name")

@@ -19,8 +19,8 @@ from hotdata.freshness import background, hotkeys
 from hotdata.freshness.hotkeys import BUCKETS, MAX_COUNTED, MAX_MEMBERS, hot_reads, hottest
 from hotdata.keys import MAX_LENGTH
 from hotdata.models import HotKey
-from hotdata.models.hotkeys import SLIGHTEST, remember, remembered
-from tests.builders import caches_at
+from hotdata.models.hotkeys import SLIGHTEST, forget_old, remember, remembered
+from tests.builders import caches_at, make_source
 from tests.freshness.conftest import OwnRedis
 from tests.freshness.hostile import closed_port
 from tests.threads import PATIENCE, in_thread
@@ -350,11 +350,13 @@ def test_a_steady_rate_is_written_before_it_has_decayed_much() -> None:
 def test_rows_of_sources_that_are_gone_are_deleted_after_a_day() -> None:
     remember("gone", {"AAPL": 4.0}, NOON)
     remember("stock", {"AAPL": 4.0}, NOON + 25 * HOUR)
+    forget_old(NOON + 25 * HOUR)
     assert list(HotKey.objects.values_list("source", flat=True)) == ["stock"]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_processes_that_remember_at_once_leave_the_whole_set_of_one() -> None:
+    make_source(name="stock")
     sets = [{f"K{number}": float(1 + writer) for number in range(writer, 60)} for writer in range(6)]
 
     def write(writer: int) -> None:
