@@ -143,7 +143,7 @@ end
 
 local open = number('opened') > 0
 local is_probe = open and number('probe') == ask.passage
-local has_a_say = is_probe or (not open and number('turns') == ask.turns)
+local has_a_say = ask.made and (is_probe or (not open and number('turns') == ask.turns))
 if has_a_say and ask.failed then
   local failures = redis.call('HINCRBY', gate, 'failures', 1)
   if is_probe then
@@ -279,12 +279,13 @@ class Gate:
             failures=failures,
         )
 
-    def _leave(self, passage: Passage, *, failed: bool, cooldown: timedelta) -> None:
+    def _leave(self, passage: Passage, *, failed: bool | None, cooldown: timedelta) -> None:
         self._run(
             LEAVE,
             passage=passage.number,
             turns=passage.turns,
-            failed=failed,
+            made=failed is not None,
+            failed=bool(failed),
             cooldown=cooldown // MICROSECOND,
             failures=self.limits.failures,
         )
@@ -316,8 +317,10 @@ class Passage:
         self._gate = gate
         self._left = False
 
-    def leave(self, *, failed: bool, cooldown: timedelta | None = None) -> None:
+    def leave(self, *, failed: bool | None, cooldown: timedelta | None = None) -> None:
         """The call has ended; nobody shall call for `cooldown` from now on. Only the first time counts.
+
+        None for `failed` means that the call wasn't made after all: that says nothing about the upstream.
 
         Raises nothing when Redis is away: then the passage ends with its hold, and its outcome is not known.
         """

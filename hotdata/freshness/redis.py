@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -68,6 +69,13 @@ class Outage:
 
 
 outage = Outage()
+
+
+def _begin_anew() -> None:
+    outage.__init__()  # type: ignore[misc]
+
+
+os.register_at_fork(after_in_child=_begin_anew)  # its lock may have been held in the parent
 
 
 @contextlib.contextmanager

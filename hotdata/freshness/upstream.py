@@ -11,6 +11,7 @@ import contextvars
 import hashlib
 import itertools
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -165,16 +166,20 @@ class Upstream:
         timeout: Callable[[], timedelta],
         patience: Callable[[], float],
     ) -> Reply:
+        hold = timeout()
+        if hold <= timedelta(0):
+            return _unasked(request, _no_time())  # and what the gate would count stays for others
         try:
-            passage = self._gate.wait(hold=timeout() + HOLD_SLACK, patience=patience)
+            passage = self._gate.wait(hold=hold + HOLD_SLACK, patience=patience)
         except GateClosed as closed:
             return _unasked(request, closed)
-        failed, cooldown = True, None
+        failed: bool | None = True
+        cooldown = None
         try:
             left = timeout()
             if left <= timedelta(0):
-                failed = False
-                return _unasked(request, UpstreamTimeout("No time was left to ask for it."))
+                failed = None
+                return _unasked(request, _no_time())
             reply = self.ask(request, known, left)
             failed, cooldown = reply.is_outage, reply.cooldown
             return reply
@@ -268,6 +273,10 @@ def _unasked(request: Request, error: UpstreamError) -> Reply:
     return Reply(keys=request.keys, started_at=datetime.now(UTC), values=values, call=None)
 
 
+def _no_time() -> UpstreamTimeout:
+    return UpstreamTimeout("No time was left to ask for it.")
+
+
 def _servable(value: Any) -> Any | UpstreamError:
     """`value`, or the error that it counts as when it can't be stored or must not be served.
 
@@ -358,6 +367,16 @@ def reason(error: UpstreamError) -> str:
 
 _upstreams: dict[str, tuple[object, Upstream]] = {}
 _lock = threading.Lock()
+
+
+def _begin_anew() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _upstreams.clear()
+
+
+# Of its parent's upstreams a child would have all but the threads, and wait for these without end.
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def gate_of(source: Source) -> Gate:

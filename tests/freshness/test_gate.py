@@ -405,6 +405,26 @@ def test_a_probe_that_is_never_left_makes_way_for_another_after_its_hold(
     assert gate.look().failures == 0
 
 
+def test_a_probe_that_is_not_made_leaves_the_breaker_open_and_makes_way_at_once(
+    make_gate: GateMaker, clock: Clock
+) -> None:
+    gate = make_gate()
+    trip(gate)
+    clock.advance(PAUSE)
+    enter(gate).leave(failed=None)
+    assert gate.look().breaker == "half-open"
+    call(gate)
+    assert gate.look().breaker == "closed"
+
+
+def test_a_call_that_is_not_made_is_no_success(make_gate: GateMaker) -> None:
+    gate = make_gate(failures=3)
+    call(gate, failed=True)
+    call(gate, failed=True)
+    enter(gate).leave(failed=None)
+    assert (gate.look().failures, gate.look().under_way) == (2, 0)
+
+
 def test_calls_that_entered_before_the_breaker_opened_do_not_lengthen_the_pause(
     make_gate: GateMaker, clock: Clock
 ) -> None:

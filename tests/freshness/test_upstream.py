@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, timedelta
@@ -22,12 +25,13 @@ from hotdata.exceptions import (
     UpstreamUnreachable,
 )
 from hotdata.execution.context import CurrentRun, current_run, entered
-from hotdata.freshness.upstream import Reply, upstream_of
+from hotdata.freshness.upstream import Reply, gate_of, upstream_of
 from hotdata.models import ApiCall, Source
 from project.demo.upstream import DemoUpstream
 from tests.builders import make_stored
 from tests.freshness.conftest import close_upstreams
 from tests.freshness.hostile import HostileUpstream, closed_port, whole
+from tests.threads import eventually
 
 
 def nested(depth: int) -> list[Any]:
@@ -571,6 +575,73 @@ def test_an_upstream_that_is_replaced_finishes_what_it_was_asked(demo: DemoUpstr
     demo.wait_for(1)
     assert upstream_of(source_at(demo.url, "/news/{key}")) is not replaced
     assert asked.result(PATIENCE.total_seconds()).values["AAPL"]["symbol"] == "AAPL"
+
+
+def test_a_call_for_which_no_time_is_left_is_not_made_and_costs_no_budget(demo: DemoUpstream) -> None:
+    source = source_at(demo.url, "/stocks/{key}")
+    reply = ask(source, "AAPL", timeout=timedelta(0))
+    assert reply.call is None
+    assert isinstance(reply.values["AAPL"], UpstreamTimeout)
+    assert gate_of(source).look().calls == 0
+    assert demo.requests == []
+
+
+def test_a_call_whose_time_ends_at_the_gate_is_not_made_and_closes_no_breaker(demo: DemoUpstream) -> None:
+    source = source_at(demo.url, "/stocks/{key}", breaker_failures=1, breaker_pause=timedelta(milliseconds=1))
+    gate = gate_of(source)
+    gate.enter(hold=PATIENCE).leave(failed=True)
+    eventually(lambda: gate.look().breaker == "half-open")
+    upstream = upstream_of(source)
+    (request,) = upstream.batches(["AAPL"])
+    left = iter([PATIENCE, timedelta(0)])
+    reply = upstream.submit(request, None, lambda: next(left)).result(PATIENCE.total_seconds())
+    assert reply.call is None
+    assert gate.look().breaker == "half-open"
+    assert demo.requests == []
+
+
+# Whoever asks
+
+
+FORKED = """
+import os
+import django
+django.setup()
+from datetime import timedelta
+from hotdata.freshness.upstream import upstream_of
+from hotdata.models import Source
+
+PATIENCE = timedelta(seconds=10)
+
+
+def ask(key):
+    upstream = upstream_of(source)
+    (request,) = upstream.batches([key])
+    return upstream.submit(request, None, lambda: PATIENCE).result(PATIENCE.total_seconds()).values[key]
+
+
+source = Source(name="tested", base_url=os.environ["UPSTREAM"], path="/stocks/{key}", concurrency=1, value="symbol")
+assert ask("AAPL") == "AAPL"
+child = os.fork()
+if child == 0:
+    failed = 1
+    try:
+        failed = ask("MSFT") != "MSFT"
+    finally:
+        os._exit(failed)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_process_that_was_forked_asks_with_threads_of_its_own(demo: DemoUpstream) -> None:
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "UPSTREAM": demo.url,
+        "HOTDATA_ALLOW_PRIVATE": f"127.0.0.1:{demo.port}",
+    }
+    subprocess.run([sys.executable, "-c", FORKED], env=environment, check=True, timeout=60)
+    assert [served.key for served in demo.requests] == ["AAPL", "MSFT"]
 
 
 # Values that must not be stored
