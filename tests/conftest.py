@@ -61,7 +61,8 @@ def clear_cache(redis: Redis) -> Iterator[None]:
 
 def _forget_all() -> None:
     """What a process that reads keeps in its memory; and no thread of its own sees to anything behind a test's back."""
-    flights._airport.pool.shutdown()
+    for pool in flights._airport.pools.values():
+        pool.shutdown()
     flights._begin_anew()
     background._begin_anew()
     background._background.started = True

@@ -6,7 +6,7 @@ Of all who want a key at the same time, one fetches it. A key whose fetch failed
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -41,6 +41,16 @@ class Fetch:
         """How long it may take: the wait at the gate, the call, and storing what it brought."""
         return self.patience + self.source.timeout + SLACK
 
+    def fetchable(self, keys: Sequence[str]) -> list[str]:
+        """Those of the checked `keys` that nobody fetches, that don't rest, and that may be there.
+
+        Raises CacheUnavailable.
+        """
+        free = leases.free(self.source.name, keys)
+        absent = absences.among(self.source.name, free)
+        absent -= entries.read_many(self.source.name, absent).keys()
+        return [key for key in free if key not in absent]
+
     def acquire(self, keys: Iterable[str]) -> dict[str, Lease]:
         """The leases on those of the checked `keys` that nobody fetches, and that don't rest.
 
@@ -57,10 +67,10 @@ class Fetch:
         rest = self.rest
         try:
             refreshed = self._refresh(ours)
-            failed = refreshed.failed if refreshed is not None else ()
+            failed = _failed(refreshed, ours) if refreshed is not None else ()
             return refreshed
         except RefreshFailed as error:
-            failed, rest = error.result.failed, max(rest, error.retry_after or rest)
+            failed, rest = _failed(error.result, ours), max(rest, error.retry_after or rest)
             raise
         finally:
             with suppress(CacheUnavailable):  # then they expire
@@ -79,7 +89,8 @@ class Fetch:
         due = [key for key in ours if key not in absent and (key not in there or self._is_due(there[key]))]
         if not due:
             return None
-        until = time.monotonic() + (self.longest - SLACK).total_seconds()
+        # Not from now on: it may have waited for a thread, and others may fetch when the leases have expired.
+        until = min(lease.until for lease in ours.values()) - SLACK.total_seconds()
         return refresh(
             self.source,
             due,
@@ -88,3 +99,8 @@ class Fetch:
             patience=self.patience,
             run_id=self.run_id,
         )
+
+
+def _failed(result: Refreshed, ours: Collection[str]) -> Collection[str]:
+    """Of `ours`, those that failed; or all, when more did than the result names."""
+    return result.failed if result.failures == len(result.failed) else ours

@@ -2,6 +2,7 @@
 
 Of all processes, the one that gets the key's lease fetches it; the others wait for its entry to appear. Within
 a process one thread waits for all, so two hundred readers of a missing key make one call and a few looks at Redis.
+Each source has threads of its own: an upstream that hangs holds up no other.
 Everybody's patience is bounded. The fetch itself goes on, in a thread of its own, when the patience of who began it
 has ended: the next reader finds what it brought.
 """
@@ -29,7 +30,7 @@ from hotdata.models import Source
 
 logger = logging.getLogger(__name__)
 
-FETCHES = 16  # at a time, in one process
+FETCHES = 16  # of a source at a time, in one process
 FIRST_LOOK, LONGEST_LOOK = 0.01, 0.1  # seconds between two looks for what another process fetches
 
 
@@ -46,7 +47,14 @@ class _Airport:
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.flights: dict[tuple[str, str], _Flight] = {}
-        self.pool = ThreadPoolExecutor(FETCHES, thread_name_prefix="hotdata-fetch")
+        self.pools: dict[str, ThreadPoolExecutor] = {}
+
+    def pool(self, source: str) -> ThreadPoolExecutor:
+        """The threads that fetch for `source`, begun when they are needed."""
+        with self.lock:
+            if source not in self.pools:
+                self.pools[source] = ThreadPoolExecutor(FETCHES, thread_name_prefix=f"hotdata-fetch-{source}")
+            return self.pools[source]
 
 
 _airport = _Airport()
@@ -86,7 +94,7 @@ def start(source: Source, keys: Iterable[str]) -> Future[None] | None:
     """Fetch, in the background, those of the checked `keys` that nobody fetches already. Raises CacheUnavailable."""
     fetch = Fetch(source=source, patience=min(conf().read_patience, source.timeout))
     ours = fetch.acquire(keys)
-    return _airport.pool.submit(_run_quietly, fetch, ours) if ours else None
+    return _airport.pool(source.name).submit(_run_quietly, fetch, ours) if ours else None
 
 
 def _run_quietly(fetch: Fetch, ours: Mapping[str, Lease]) -> None:

@@ -11,7 +11,8 @@ The protocol follows the memcache leases of Nishtala et al., *Scaling Memcache a
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -41,6 +42,8 @@ class Lease:
 
     name: str
     token: str
+    until: float
+    """When it expires, at the earliest, by the monotonic clock of who has it."""
 
     def end(self, *, rest: timedelta = timedelta(0)) -> bool:
         """Give it up; for `rest` nobody gets it. False when it was lost before. Raises CacheUnavailable."""
@@ -60,7 +63,8 @@ def acquire_each(source: str, keys: Iterable[str], *, lasts: timedelta) -> dict[
 
     Raises CacheUnavailable.
     """
-    tried = {key: Lease(name=name_of(source, key), token=secrets.token_hex(8)) for key in keys}
+    until = time.monotonic() + lasts.total_seconds()
+    tried = {key: Lease(name=name_of(source, key), token=secrets.token_hex(8), until=until) for key in keys}
     if not tried:
         return {}
     with redis.guarded(), redis.client().pipeline(transaction=False) as pipe:
@@ -68,6 +72,15 @@ def acquire_each(source: str, keys: Iterable[str], *, lasts: timedelta) -> dict[
             pipe.set(lease.name, lease.token, nx=True, px=max(1, lasts // MILLISECOND))
         taken = pipe.execute()
     return {key: lease for (key, lease), got in zip(tried.items(), taken, strict=True) if got}
+
+
+def free(source: str, keys: Sequence[str]) -> list[str]:
+    """Those of the checked `keys` on which nobody has a lease, and which don't rest. Raises CacheUnavailable."""
+    if not keys:
+        return []
+    with redis.guarded():
+        there = redis.client().mget([name_of(source, key) for key in keys])
+    return [key for key, value in zip(keys, there, strict=True) if value is None]
 
 
 def look(source: str, key: str) -> tuple[Literal["free", "held", "resting"], timedelta]:
