@@ -47,10 +47,10 @@ os.register_at_fork(after_in_child=_begin_anew)
 def ask(source: str, key: str) -> bool:
     """Wish for a refresh of the checked `key`, in memory; False when this was done within the last second."""
     wish, now = (source, key), time.monotonic()
-    if now - _asked.at.get(wish, 0.0) < ASK_AGAIN:
+    if now - _asked.at.get(wish, -ASK_AGAIN) < ASK_AGAIN:
         return False
     with _asked.lock:
-        if now - _asked.at.get(wish, 0.0) < ASK_AGAIN:
+        if now - _asked.at.get(wish, -ASK_AGAIN) < ASK_AGAIN:
             return False
         if len(_asked.at) >= MAX_ASKED:
             _asked.at.clear()
