@@ -12,8 +12,11 @@ import logging
 import os
 import threading
 import time
+from collections import defaultdict
+from contextlib import suppress
 
 from django.db import close_old_connections
+from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable, UnknownSource
 from hotdata.freshness import flights, hotkeys, meters, wants
@@ -84,13 +87,14 @@ def see_to(wishes: list[Wish]) -> None:
     if wants.are_served():
         wants.hand_on(wishes)
         return
+    keys: defaultdict[str, list[str]] = defaultdict(list)
     for source, key in wishes:
-        try:
+        keys[source].append(key)
+    for source, wished in keys.items():
+        with suppress(UnknownSource):
             definition = definition_of(source)
-        except UnknownSource:
-            continue
-        if definition.source.enabled:
-            flights.start(definition.source, [key])
+            if definition.is_refreshed_at(timezone.now()):
+                flights.start(definition.source, wished)
 
 
 def flush() -> None:

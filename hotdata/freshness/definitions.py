@@ -1,14 +1,18 @@
 """Sources as those who read know them: each process looks a definition up at most once a second.
 
-Most reads need none. One that finds no entry does, and a stranger who asks for a thousand keys that don't exist
-must not make a thousand queries of that.
+Most reads need none. One that finds no entry does, and a stranger who asks for a thousand keys or sources that don't
+exist must not make a thousand queries of that: so the names of all sources are looked up, once a second as well.
+While one thread looks, the others take what was known before, if anything was.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db.models.signals import post_delete, post_save
@@ -19,7 +23,7 @@ from hotdata.models import Key, Source
 from hotdata.models.acceptance import KeyPolicy
 
 KEPT = 1.0  # seconds
-MAX_KEPT = 1000
+NAMES = ""  # what the names of all sources are known by; it is the name of none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +42,63 @@ class Definition:
         matches = self.pattern is not None and self.pattern.matches(key)
         return policy == KeyPolicy.ANY or (policy == KeyPolicy.PATTERN and matches)
 
+    def is_refreshed_at(self, now: datetime) -> bool:
+        """Whether keys that have an entry may be refreshed: not while the source is switched off, or rests."""
+        try:
+            return self.source.enabled and self.source.build_windows().is_open(now)
+        except BadSource:  # written behind the model's back
+            return False
 
-_known: dict[str, tuple[float, Definition | None]] = {}
-_lock = threading.Lock()
+
+class _Known:
+    """What was looked up within the last second, by name. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._looking = threading.Lock()
+        self._found: dict[str, tuple[float, Any]] = {}
+
+    def get(self, name: str, look_up: Callable[[], Any]) -> Any:
+        """What `look_up` gives, now or within the last second."""
+        until, found = self._found.get(name, (0.0, None))
+        if time.monotonic() < until:
+            return found
+        # Only where nothing was known before, there is nothing to do but to wait for who looks.
+        if self._looking.acquire(blocking=name not in self._found):
+            try:
+                return self._looked_up(name, look_up)
+            finally:
+                self._looking.release()
+        return found
+
+    def knows(self, name: str) -> bool:
+        """Whether `name` was ever looked up."""
+        return name in self._found
+
+    def _looked_up(self, name: str, look_up: Callable[[], Any]) -> Any:
+        until, found = self._found.get(name, (0.0, None))
+        if time.monotonic() < until:
+            return found
+        found = look_up()
+        self._found[name] = time.monotonic() + KEPT, found
+        return found
+
+
+_known = _Known()
 
 
 def definition_of(name: str) -> Definition:
     """The source called `name`, as it was within the last second. Raises UnknownSource."""
-    now = time.monotonic()
-    until, found = _known.get(name, (0.0, None))
-    if until <= now:
-        found = _look_up(name)
-        with _lock:
-            if len(_known) >= MAX_KEPT:
-                _known.clear()
-            _known[name] = (now + KEPT, found)
+    known, found = _known, None
+    if known.knows(name) or name in known.get(NAMES, _names):
+        found = known.get(name, lambda: _look_up(name))
     if found is None:
         raise UnknownSource(f"There is no source {name!r}.", source=name)
+    assert isinstance(found, Definition)
     return found
+
+
+def _names() -> frozenset[str]:
+    return frozenset(Source.objects.values_list("name", flat=True))
 
 
 def _look_up(name: str) -> Definition | None:
@@ -70,10 +113,12 @@ def _look_up(name: str) -> Definition | None:
 
 
 def forget(**_: Any) -> None:
-    """Look everything up anew."""
-    with _lock:
-        _known.clear()
+    """Look everything up anew. What is being looked up just now is for those alone who have asked before."""
+    global _known
+    _known = _Known()
 
+
+os.register_at_fork(after_in_child=forget)  # its lock may have been held in the parent
 
 for _model in (Source, Key):
     post_save.connect(forget, sender=_model)
