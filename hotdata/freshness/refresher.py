@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -98,9 +99,10 @@ class Refresher:
                         if go_on():
                             self._wait()
                     except CacheUnavailable:
-                        if not go_on():
+                        if go_on():
+                            time.sleep(AWAY)
+                        elif not seen_to:
                             raise
-                        time.sleep(AWAY)
                 self._finish()
             finally:
                 wants.withdraw()
@@ -141,10 +143,14 @@ class Refresher:
             self._check()
             time.sleep(WISH_WAIT / 10)
         for keeper in self._keepers.values():
-            keeper.reap()
+            with suppress(CacheUnavailable):  # what could not be stored is due in the next run as well
+                keeper.reap()
 
     def refresh(self, source: Source, keys: list[str], since: float) -> Refreshed | None:
-        """Fetch those of `keys` that nobody fetches already, nor has fetched `since`. In a thread of the pool."""
+        """Fetch those of `keys` that nobody fetches already, nor has fetched `since`. In a thread of the pool.
+
+        No more than the gate may let through at once; the others are due in the next turn as well.
+        """
         try:
             fetch = Fetch(
                 source=source,
@@ -155,7 +161,8 @@ class Refresher:
                 run_id=self._run_id,
                 progress=lambda done, total: self._check(),
             )
-            ours = fetch.acquire(keys)
+            # What stays due, but can't be fetched now, must not be in the way of all that is due after it.
+            ours = fetch.acquire(fetch.fetchable(keys)[: source.burst * source.batch_size])
             return fetch.run(ours) if ours else None
         finally:
             connections.close_all()  # the thread may end, and its connections with nobody to close them
@@ -200,10 +207,8 @@ class _Keeper:
             return
         if keys:
             self._plan_at = 0.0
-            # As many as the gate may let through at once; the others are due in the next turn as well.
-            some = keys[: self.source.burst * self.source.batch_size]
             here, refresh = contextvars.copy_context(), self._refresher.refresh
-            self._under_way = self._pool.submit(here.run, refresh, self.source, some, now.timestamp())
+            self._under_way = self._pool.submit(here.run, refresh, self.source, keys, now.timestamp())
 
     def reap(self) -> None:
         """Note what came of the refresh that has ended, if one has. Raises what ends the whole run."""

@@ -1,0 +1,364 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytest_django import Settings
+
+import hotdata
+from hotdata.exceptions import CacheUnavailable, RunCancelled
+from hotdata.freshness import absences, entries, leases, refresher, wants
+from hotdata.freshness.refresher import Kept, Refresher
+from hotdata.models import ApiCall, Source
+from project.demo.upstream import DemoUpstream
+from tests.builders import caches_at, make_source, rest, store
+from tests.freshness.conftest import OwnRedis
+from tests.freshness.hostile import closed_port
+from tests.threads import PATIENCE, eventually, in_thread
+from tools.redis_server import RedisServer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clear_cache")]
+
+ABOUT_A_SECOND = 1.0 + 0.5  # what the machine may add
+NEVER = "00:00-00:01 UTC sun"
+
+
+class Serving:
+    """A refresher at work in a thread, until it is told to end."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self.cancelled = False
+        self.refresher = Refresher(check=self._check)
+        self._thread = in_thread(lambda: self.refresher.keep_fresh(lambda: not self._over.is_set()))
+
+    def _check(self) -> None:
+        if self.cancelled:
+            raise RunCancelled
+
+    @property
+    def kept(self) -> dict[str, Kept]:
+        return self.refresher.kept
+
+    def end(self) -> None:
+        """Wind it down; raises what it ended with."""
+        self._over.set()
+        self._thread.result(PATIENCE)
+
+
+@contextmanager
+def serving() -> Iterator[Serving]:
+    working = Serving()
+    try:
+        eventually(wants.are_served)
+        yield working
+    finally:
+        working.end()
+
+
+def one_turn() -> Refresher:
+    """A refresher that has seen to all sources once."""
+    done = Refresher(check=lambda: None)
+    done.keep_fresh(lambda: False)
+    return done
+
+
+def stocks(demo: DemoUpstream, *pinned: str, **fields: Any) -> Source:
+    return make_source(**({"name": "stock", "base_url": demo.url, "pinned": pinned} | fields))
+
+
+def news(demo: DemoUpstream, *pinned: str, **fields: Any) -> Source:
+    return make_source(name="news", base_url=demo.url, path="/news/{key}", pinned=pinned, **fields)
+
+
+def asked(demo: DemoUpstream) -> list[str]:
+    return sorted(served.key for served in demo.requests)
+
+
+def is_fresh(key: str, source: str = "stock") -> bool:
+    stored = entries.read(source, key)
+    return stored is not None and stored.soft_expiry > time.time()
+
+
+def store_stale(key: str, source: str = "stock") -> None:
+    store(source, key, "old", age=600, soft_ttl=300)
+
+
+def wish(*keys: str, source: str = "stock") -> None:
+    wants.hand_on([(source, key) for key in keys])
+
+
+# What is due, and what is wished for
+
+
+def test_what_is_pinned_is_kept_fresh(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL", soft_ttl=timedelta(seconds=0.5))
+    with serving() as working:
+        eventually(lambda: len(demo.requests) >= 3)
+    assert working.kept["stock"].refreshed == working.kept["stock"].calls == len(demo.requests)
+    assert ApiCall.objects.count() == len(demo.requests)
+
+
+def test_a_wish_is_served_within_about_a_second(demo: DemoUpstream) -> None:
+    stocks(demo)
+    with serving():
+        for key in ("AAPL", "MSFT", "TSLA"):
+            store_stale(key)
+            begun = time.monotonic()
+            wish(key)
+            eventually(lambda key=key: is_fresh(key))
+            assert time.monotonic() - begun < ABOUT_A_SECOND
+    assert asked(demo) == ["AAPL", "MSFT", "TSLA"]
+
+
+def test_a_wish_for_what_was_refreshed_meanwhile_makes_no_call(demo: DemoUpstream) -> None:
+    stocks(demo)
+    store()
+    wish("AAPL")
+    one_turn()
+    assert demo.requests == []
+
+
+def test_a_wish_that_comes_again_and_again_makes_one_call(demo: DemoUpstream) -> None:
+    stocks(demo)
+    demo.latency = timedelta(seconds=0.3)
+    store_stale("AAPL")
+    with serving():
+        while not is_fresh("AAPL"):
+            wish("AAPL")
+        wish("AAPL")
+    assert asked(demo) == ["AAPL"]
+
+
+def test_two_refreshers_fetch_each_key_once(demo: DemoUpstream) -> None:
+    keys = [f"K{letter}" for letter in "ABCDEFGHIJKLMNOPQRST"]
+    stocks(demo, *keys)
+    demo.latency = timedelta(seconds=0.05)
+    with serving(), serving():
+        eventually(lambda: all(is_fresh(key) for key in keys))
+    assert asked(demo) == keys
+
+
+def test_a_wish_for_a_stranger_makes_no_call(demo: DemoUpstream) -> None:
+    stocks(demo, key_policy="any")
+    wish("AAPL")
+    wish("AAPL", source="gone")
+    one_turn()
+    assert demo.requests == []
+
+
+@pytest.mark.parametrize("fields", [{"enabled": False}, {"windows": NEVER}])
+def test_a_source_that_is_switched_off_or_rests_is_left_alone(
+    demo: DemoUpstream, fields: dict[str, Any]
+) -> None:
+    stocks(demo, "AAPL", **fields)
+    store_stale("AAPL")
+    wish("AAPL")
+    one_turn()
+    assert demo.requests == []
+    assert hotdata.get("stock", "AAPL").state == "stale"
+
+
+def test_edits_are_followed(demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refresher, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(refresher, "PLAN_AGAIN", 0.05)
+    source = stocks(demo, "AAPL", soft_ttl=timedelta(seconds=0.5))
+    with serving():
+        eventually(lambda: is_fresh("AAPL"))
+        news(demo, "technology")
+        eventually(lambda: is_fresh("technology", "news"))
+        source.delete()
+        eventually(lambda: not is_fresh("AAPL"))
+        demo.clear()
+        source = stocks(demo, "MSFT")
+        eventually(lambda: is_fresh("MSFT"))
+    assert asked(demo) == ["MSFT"]
+
+
+# What goes wrong
+
+
+def test_a_source_that_hangs_does_not_hold_up_another(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL", timeout=timedelta(seconds=20))
+    news(demo)
+    demo.set_fault("/stocks", "hang")
+    with serving():
+        demo.wait_for(1)
+        store_stale("technology", "news")
+        begun = time.monotonic()
+        wish("technology", source="news")
+        eventually(lambda: is_fresh("technology", "news"))
+        assert time.monotonic() - begun < ABOUT_A_SECOND
+        demo.stop()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"path": "/no/placeholder"}, {"windows": "none"}, {"fetcher": "gone"}, {"bounds": {"[": [0, 1]}}],
+)
+def test_a_definition_that_is_broken_does_not_stop_the_others(
+    demo: DemoUpstream, broken: dict[str, Any]
+) -> None:
+    stocks(demo, "AAPL", name="a-broken-one")
+    Source.objects.update(**broken)
+    news(demo, "technology")
+    done = one_turn()
+    assert asked(demo) == ["technology"]
+    assert done.kept["news"].refreshed == 1
+    assert done.kept["a-broken-one"].error
+    assert list(done.errors) == ["a-broken-one"]
+
+
+@pytest.mark.parametrize("hindered", ["resting", "held", "absent"])
+def test_what_can_not_be_fetched_now_is_not_in_the_way_of_what_can(demo: DemoUpstream, hindered: str) -> None:
+    stocks(demo, "FIRST", "SECOND", "THIRD", burst=1)
+    if hindered == "resting":
+        rest("stock", "FIRST", "SECOND")
+    elif hindered == "held":
+        leases.acquire_each("stock", ["FIRST", "SECOND"], lasts=timedelta(minutes=1))
+    else:
+        for key in ("FIRST", "SECOND"):
+            absences.note("stock", key, timedelta(minutes=1))
+    with serving():
+        eventually(lambda: is_fresh("THIRD"))
+    assert asked(demo) == ["THIRD"]
+
+
+def test_a_pinned_key_that_the_upstream_does_not_have_is_asked_for_once(
+    demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresher, "REST", timedelta(milliseconds=1))
+    stocks(demo, "N0WHERE", "AAPL", soft_ttl=timedelta(seconds=0.5))
+    with serving():
+        eventually(lambda: asked(demo).count("AAPL") >= 3)
+    assert asked(demo).count("N0WHERE") == 1
+
+
+def test_a_key_that_fails_rests_and_keeps_its_value(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL", "MSFT", soft_ttl=timedelta(seconds=0.5))
+    store_stale("AAPL")
+    demo.set_fault("/stocks/AAPL", "500")
+    with serving() as working:
+        eventually(lambda: asked(demo).count("MSFT") >= 3)
+    assert asked(demo).count("AAPL") == 1
+    assert working.kept["stock"].failed.keys() == {"AAPL"}
+    assert entries.read("stock", "AAPL").value == "old"
+
+
+# Its end
+
+
+def test_it_ends_soon_and_says_that_wishes_are_served_no_more(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL")
+    with serving():
+        eventually(lambda: is_fresh("AAPL"))
+        begun = time.monotonic()
+    assert time.monotonic() - begun < ABOUT_A_SECOND
+    assert not wants.are_served()
+
+
+def test_what_is_under_way_at_the_end_is_waited_for(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL")
+    demo.latency = timedelta(seconds=0.4)
+    with serving() as working:
+        demo.wait_for(1)
+    assert is_fresh("AAPL")
+    assert working.kept["stock"].refreshed == 1
+
+
+def test_a_run_that_is_cancelled_waits_for_no_upstream(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL", timeout=timedelta(seconds=20))
+    demo.set_fault("/stocks", "hang")
+    working = Serving()
+    demo.wait_for(1)
+    begun = time.monotonic()
+    working.cancelled = True
+    with pytest.raises(RunCancelled):
+        working.end()
+    assert time.monotonic() - begun < ABOUT_A_SECOND
+    assert not wants.are_served()
+    demo.stop()
+
+
+# Redis
+
+
+@pytest.fixture
+def moody_redis(tmp_path: Path, settings: Settings, clear_cache: None) -> Iterator[RedisServer]:
+    """A Redis that can be stopped, started and frozen, and holds the caches."""
+    server = RedisServer(tmp_path / "redis", keep=False)
+    try:
+        server.start()
+        settings.CACHES = caches_at(server.url)
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("take_away", "give_back"),
+    [(RedisServer.stop, RedisServer.start), (RedisServer.freeze, RedisServer.thaw)],
+)
+def test_a_redis_that_was_away_finds_it_at_work(
+    demo: DemoUpstream,
+    moody_redis: RedisServer,
+    take_away: Callable[[RedisServer], None],
+    give_back: Callable[[RedisServer], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(refresher, "AWAY", 0.1)
+    monkeypatch.setattr(refresher, "PATIENCE", timedelta(seconds=0.1))  # the leases that are lost expire soon
+    stocks(demo, "AAPL", soft_ttl=timedelta(seconds=0.5), timeout=timedelta(seconds=0.5))
+    with serving():
+        eventually(lambda: demo.requests)
+        take_away(moody_redis)
+        eventually(lambda: not is_there())
+        give_back(moody_redis)
+        eventually(is_there)
+        demo.clear()
+        eventually(lambda: demo.requests)
+
+
+def is_there() -> bool:
+    try:
+        entries.ping()
+    except CacheUnavailable:
+        return False
+    return True
+
+
+def test_after_a_flush_all_is_fetched_again_at_once(demo: DemoUpstream, redis: Any) -> None:
+    keys = [f"K{letter}" for letter in "ABCDEFGHIJ"]
+    stocks(demo, *keys)
+    with serving():
+        eventually(lambda: all(is_fresh(key) for key in keys))
+        redis.flushdb()
+        eventually(lambda: all(is_fresh(key) for key in keys), within=refresher.PLAN_AGAIN + 5)
+    assert len(demo.requests) == 2 * len(keys)
+
+
+def test_without_redis_all_the_time_it_fails(settings: Settings, clear_cache: None) -> None:
+    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
+    make_source(name="stock", pinned=("AAPL",))
+    with pytest.raises(CacheUnavailable):
+        one_turn()
+
+
+def test_a_redis_that_is_lost_at_the_end_does_not_undo_what_was_kept(
+    demo: DemoUpstream, own_redis: OwnRedis
+) -> None:
+    stocks(demo, "AAPL", soft_ttl=timedelta(seconds=0.5))
+    working = Serving()
+    eventually(lambda: is_fresh("AAPL"))
+    demo.latency = timedelta(seconds=0.5)
+    demo.clear()
+    demo.wait_for(1)
+    own_redis.stop()
+    working.end()
+    assert working.kept["stock"].refreshed >= 1
