@@ -28,6 +28,7 @@ FIXTURES_WITH_A_DATABASE = {"db", "transactional_db", "live_server", "django_db_
 WAITING = (
     "tests/faults/test_killed_at_each_step.py",
     "tests/faults/test_redis_outages.py",
+    "tests/faults/test_stampedes.py",
     "tests/scheduling/test_processes.py",
     "tests/tools/test_make_run.py",
 )
