@@ -153,13 +153,28 @@ def test_a_write_tells_for_each_entry_whether_it_went_through() -> None:
     assert entries.read("stock", "outrun").value == "newer"
 
 
-def test_of_two_hundred_racing_writers_the_newest_wins() -> None:
-    rivals = [make_stored(value=number, age=200 - number) for number in range(200)]
+def test_a_thousand_racing_writers_never_put_older_over_newer() -> None:
+    rivals = [make_stored(value=number, age=1000 - number) for number in range(1000)]
     random.Random(7).shuffle(rivals)
+    writing = True
+
+    def watch() -> list[int]:
+        seen = []
+        while writing:
+            stored = read()
+            if stored is not None:
+                seen.append(stored.value)
+        return seen
+
+    watching = in_thread(watch)
     with ThreadPoolExecutor(32) as pool:
         written = list(pool.map(lambda rival: entries.write([rival])[0], rivals))
-    assert read().value == 199
-    assert written[[rival.value for rival in rivals].index(199)]
+    writing = False
+    seen = watching.result(PATIENCE)
+    assert read().value == 999
+    assert written[[rival.value for rival in rivals].index(999)]
+    assert seen == sorted(seen)
+    assert len(set(seen)) > 1
 
 
 # Expiry

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+import time
 import unicodedata
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
+from django.conf import settings
 
 import hotdata
 from hotdata.exceptions import CacheUnavailable, NotReady, UnknownKey, UnknownSource
-from hotdata.freshness import reads
+from hotdata.freshness import reads, redis
 from hotdata.freshness.entries import Entry
 from hotdata.keys import MAX_LENGTH
 from tests.builders import make_source, rest, store
+from tests.threads import PATIENCE, eventually, in_thread
+from tools.redis_server import RedisServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
@@ -149,6 +155,73 @@ def test_no_keys_get_no_answers() -> None:
 def test_several_keys_from_an_unreachable_redis_are_one_error(redis_down: None) -> None:
     with pytest.raises(CacheUnavailable):
         reads.get_many("stock", ["AAPL", "a/b"])
+
+
+# Redis is away
+
+
+@pytest.mark.parametrize("take_away", [RedisServer.stop, RedisServer.freeze])
+def test_while_redis_is_away_what_was_read_last_is_served_and_says_so(
+    moody_redis: RedisServer, take_away: Callable[[RedisServer], None]
+) -> None:
+    store(value="fresh")
+    store(key="MSFT", value="old", age=600, soft_ttl=300)
+    before = reads.get_many("stock", ["AAPL", "MSFT"])
+    take_away(moody_redis)
+    entry = reads.get("stock", "AAPL")
+    assert (entry.value, entry.state, entry.last_known) == ("fresh", "fresh", True)
+    after = reads.get_many("stock", ["AAPL", "MSFT", "北京", "stranger"])
+    assert [after[key].last_known for key in ("AAPL", "MSFT")] == [True, True]
+    assert (after["MSFT"].value, after["MSFT"].state) == ("old", "stale")
+    assert [(entry.etag, entry.fetched_at) for entry in before.values()] == [
+        (after[key].etag, after[key].fetched_at) for key in before
+    ]
+    assert isinstance(after["北京"], NotReady)
+    assert isinstance(after["stranger"], UnknownKey)
+    with pytest.raises(CacheUnavailable):
+        reads.get("stock", "北京")
+
+
+def test_what_was_read_last_is_served_until_its_hard_expiry(moody_redis: RedisServer) -> None:
+    stored = store(soft_ttl=1, hard_ttl=60)
+    reads.get("stock", "AAPL")
+    moody_redis.stop()
+    with time_machine.travel(stored.hard_expiry - 1, tick=False):
+        assert reads.get("stock", "AAPL").state == "stale"
+    with time_machine.travel(stored.hard_expiry, tick=False), pytest.raises(CacheUnavailable):
+        reads.get("stock", "AAPL")
+
+
+def test_what_redis_has_counts_again_as_soon_as_it_is_back(moody_redis: RedisServer) -> None:
+    store(value="old")
+    reads.get("stock", "AAPL")
+    moody_redis.freeze()
+    assert reads.get("stock", "AAPL").last_known
+    moody_redis.thaw()
+    eventually(lambda: not reads.get("stock", "AAPL").last_known)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_redis_that_hangs_costs_a_process_one_timeout_a_second_at_most(moody_redis: RedisServer) -> None:
+    timeout = settings.CACHES["hotdata"]["OPTIONS"]["SOCKET_TIMEOUT"]
+    store()
+    reads.get("stock", "AAPL")
+    moody_redis.freeze()
+    assert reads.get("stock", "AAPL").last_known
+    begun = time.monotonic()
+
+    def read_for_two_seconds() -> list[float]:
+        took = []
+        while (at := time.monotonic()) < begun + 2:
+            assert reads.get("stock", "AAPL").last_known
+            took.append(time.monotonic() - at)
+        return took
+
+    reading = [in_thread(read_for_two_seconds) for _ in range(4)]
+    took = [each for future in reading for each in future.result(PATIENCE)]
+    waited = sum(each >= timeout for each in took)
+    assert 1 <= waited <= (time.monotonic() - begun) / redis.REST
+    assert len(took) > 100 * waited
 
 
 # The package's own face

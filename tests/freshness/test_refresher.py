@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -287,18 +286,6 @@ def test_a_run_that_is_cancelled_waits_for_no_upstream(demo: DemoUpstream) -> No
 
 
 # Redis
-
-
-@pytest.fixture
-def moody_redis(tmp_path: Path, settings: Settings, clear_cache: None) -> Iterator[RedisServer]:
-    """A Redis that can be stopped, started and frozen, and holds the caches."""
-    server = RedisServer(tmp_path / "redis", keep=False)
-    try:
-        server.start()
-        settings.CACHES = caches_at(server.url)
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.mark.parametrize(
