@@ -30,14 +30,14 @@ END_OF_TIME = 32_503_680_000.0  # the year 3000, in seconds since the epoch
 # KEYS[1] the entry. ARGV[1] its fence, ARGV[2] the JSON, ARGV[3] milliseconds to keep it.
 # A fence is never ahead of the time at which it is written, so a node whose clock is ahead keeps nobody out.
 # What doesn't begin with a fence and an object is no entry, and must not keep one out for ever.
-WRITE_IF_NOT_OLDER = f"""
+WRITE_IF_NOT_OLDER = redis.Script(f"""
 local fence = redis.call('GETRANGE', KEYS[1], 0, {FENCE_DIGITS}):match('^(%d+){{$')
 local time = redis.call('TIME')
 local now = string.format('%0{FENCE_DIGITS}.0f', time[1] * 1000000 + time[2])
 if fence and fence <= now and fence > ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], (ARGV[1] > now and now or ARGV[1]) .. ARGV[2], 'PX', ARGV[3])
 return 1
-"""
+""")
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,20 +176,14 @@ def write(entries: Sequence[Stored]) -> list[bool]:
         return []
     now = time.time()
     with redis.guarded():
-        client = redis.client()
-        script = client.register_script(WRITE_IF_NOT_OLDER)
-        with client.pipeline(transaction=False) as pipe:
-            for entry in entries:
-                script(
-                    keys=[redis.name(name_of(entry.source, entry.key))],
-                    args=[
-                        entry.fence,
-                        _encoder.encode(entry),
-                        max(1, int((entry.hard_expiry - now) * 1000)),
-                    ],
-                    client=pipe,
-                )
-            return [bool(written) for written in pipe.execute()]
+        written = WRITE_IF_NOT_OLDER.run_each(
+            (
+                [redis.name(name_of(entry.source, entry.key))],
+                [entry.fence, _encoder.encode(entry), max(1, int((entry.hard_expiry - now) * 1000))],
+            )
+            for entry in entries
+        )
+    return [bool(answer) for answer in written]
 
 
 def ping() -> None:

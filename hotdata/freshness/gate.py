@@ -85,7 +85,7 @@ end
 """
 
 # The number of a passage is its time, or the next that is free.
-ENTER = f"""{PRELUDE}
+ENTER = redis.Script(f"""{PRELUDE}
 redis.call('ZREMRANGEBYSCORE', under_way, '-inf', now)
 redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - ask.window)
 
@@ -133,9 +133,9 @@ keep(calls, ask.window)
 keep(under_way, ask.hold)
 keep(gate, ask.memory)
 return {{1, passage, number('turns')}}
-"""
+""")
 
-LEAVE = f"""{PRELUDE}
+LEAVE = redis.Script(f"""{PRELUDE}
 redis.call('ZREM', under_way, ask.passage)
 if ask.cooldown > 0 then
   redis.call('HSET', gate, 'cooldown', math.max(number('cooldown'), now + ask.cooldown))
@@ -158,9 +158,9 @@ elseif has_a_say then
   if is_probe then redis.call('HINCRBY', gate, 'turns', 1) end
 end
 keep(gate, ask.memory + ask.cooldown)
-"""
+""")
 
-LOOK = f"""{PRELUDE}
+LOOK = redis.Script(f"""{PRELUDE}
 local breaker_left = breaker()
 local state = 'closed'
 if number('opened') > 0 then state = breaker_left > 0 and 'open' or 'half-open' end
@@ -172,7 +172,7 @@ return {{
   math.ceil(breaker_left),
   number('failures'),
 }}
-"""
+""")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -290,7 +290,7 @@ class Gate:
             failures=self.limits.failures,
         )
 
-    def _run(self, script: str, **facts: int) -> Any:
+    def _run(self, script: redis.Script, **facts: int) -> Any:
         """The answer of `script`, which gets `facts` and what all of them need. Raises CacheUnavailable."""
         longest_pause = max(self.limits.pause, MAX_PAUSE)
         facts |= {
@@ -303,7 +303,7 @@ class Gate:
         }
         names = [redis.name(kind, self.source) for kind in ("g", "gc", "gw")]
         with redis.guarded():
-            return redis.client().register_script(script)(keys=names, args=[json.dumps(facts)])
+            return script.run(names, json.dumps(facts))
 
 
 class Passage:

@@ -25,7 +25,7 @@ MILLISECOND = timedelta(milliseconds=1)
 LONGEST_REST = timedelta(seconds=30)
 
 # KEYS[1] the lease, ARGV[1] its token, ARGV[2] the milliseconds of rest, 0 for none.
-END = f"""
+END = redis.Script(f"""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[2] == '0' then
   redis.call('DEL', KEYS[1])
@@ -33,7 +33,7 @@ else
   redis.call('SET', KEYS[1], '{RESTING.decode()}', 'PX', ARGV[2])
 end
 return 1
-"""
+""")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,7 @@ class Lease:
         """Give it up; for `rest` nobody gets it. False when it was lost before. Raises CacheUnavailable."""
         with redis.guarded():
             milliseconds = min(rest, LONGEST_REST) // MILLISECOND
-            script = redis.client().register_script(END)
-            return bool(script(keys=[self.name], args=[self.token, milliseconds]))
+            return bool(END.run([self.name], self.token, milliseconds))
 
 
 def name_of(source: str, key: str) -> str:

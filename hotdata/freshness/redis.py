@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.core.cache import caches
 from django.core.signals import setting_changed
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from hotdata.conf import conf
@@ -112,6 +113,40 @@ def client(*, write: bool = True) -> Any:
 def name(*parts: str) -> str:
     """The Redis key of what is called `parts` here, with the cache's prefix and version before it."""
     return str(cache().client.make_key(":".join(parts)))
+
+
+class Script:
+    """A Lua script. Redis is told its hash, and its text only if it doesn't know it. To be run inside `guarded`."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._hash = hashlib.sha1(text.encode()).hexdigest()  # noqa: S324 - Redis's choice
+
+    def run(self, keys: Sequence[str], *args: Any) -> Any:
+        """Its answer, in one round trip."""
+        try:
+            return client().evalsha(self._hash, len(keys), *keys, *args)
+        except NoScriptError:
+            return client().eval(self._text, len(keys), *keys, *args)
+
+    def run_each(self, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        """Its answers to several `calls`, each with its keys and arguments, in one round trip.
+
+        Those of redis-py take two: before each pipeline it asks whether Redis knows the script.
+        """
+        calls = list(calls)
+        try:
+            return self._run_each(calls)
+        except NoScriptError:
+            client().script_load(self._text)
+            return self._run_each(calls)
+
+    def _run_each(self, calls: Iterable[tuple[Sequence[str], Sequence[Any]]]) -> list[Any]:
+        with client().pipeline(transaction=False) as pipe:
+            for keys, args in calls:
+                pipe.evalsha(self._hash, len(keys), *keys, *args)
+            answers: list[Any] = pipe.execute()
+            return answers
 
 
 def _forget(*, setting: str, **_: Any) -> None:
