@@ -13,9 +13,10 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ from hotdata.text import shortened, storable
 logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 0.25  # seconds between two writes of what has arrived
+GATHERING = 0.02  # seconds in which what arrives together is written together, while more is under way
 FAILURES_SHOWN = 100
 PATIENCE = timedelta(minutes=1)
 TTL_JITTER = (
@@ -116,6 +118,8 @@ class _Refresh:
         self._patient_until = time.monotonic() + patience.total_seconds()
         self._run_id = run_id
         self._known: dict[str, Stored] = {}
+        self._pending: set[Future[Reply]] = set()
+        self._landed: SimpleQueue[Future[Reply]] = SimpleQueue()
         self._arrived: list[Stored] = []
         self._calls: list[ApiCall] = []
         self._errors: list[UpstreamError] = []
@@ -130,19 +134,16 @@ class _Refresh:
         self._known = entries.read_many(self._source.name, self._keys)
         self._placeholders = self._brought()
         self._keys = self._askable()
-        pending = self._ask(self._upstream.batches(self._keys, self._placeholders))
+        self._ask(self._upstream.batches(self._keys, self._placeholders))
         try:
-            while pending:
-                finished, pending = wait(pending, timeout=FLUSH_INTERVAL, return_when=FIRST_COMPLETED)
-                # Whatever else has arrived by now is stored with it.
-                more = {future for future in pending if future.done()}
-                pending -= more
-                for future in finished | more:
-                    pending |= self._take(future.result())
+            while self._pending:
+                for future in self._landings():
+                    self._pending.remove(future)
+                    self._take(future.result())
                 self._store()
                 self._progress(self._done, self._result.asked)
         finally:
-            for future in pending:
+            for future in self._pending:
                 future.cancel()
             self._record_calls()
         return self._judge()
@@ -179,11 +180,25 @@ class _Refresh:
                 good.append(key)
         return good
 
-    def _ask(self, requests: Iterable[Request]) -> set[Future[Reply]]:
-        return {
-            self._upstream.submit(request, self._condition(request), self._timeout, self._patience)
-            for request in requests
-        }
+    def _ask(self, requests: Iterable[Request]) -> None:
+        for request in requests:
+            call = self._upstream.submit(request, self._condition(request), self._timeout, self._patience)
+            self._pending.add(call)
+            # Not `concurrent.futures.wait`, whose work for each call that ends grows with those under way.
+            call.add_done_callback(self._landed.put)
+
+    def _landings(self) -> list[Future[Reply]]:
+        """The calls that have ended: waits for one, and a moment for others. None if that takes too long."""
+        landed: list[Future[Reply]] = []
+        until = time.monotonic() + FLUSH_INTERVAL
+        while len(landed) < len(self._pending):
+            try:
+                landed.append(self._landed.get(timeout=max(0.0, until - time.monotonic())))
+            except Empty:
+                break
+            if len(landed) == 1:
+                until = time.monotonic() + GATHERING
+        return landed
 
     def _condition(self, request: Request) -> Stored | None:
         """What the upstream may call "not modified": the value of a single key, fetched by this very definition."""
@@ -204,12 +219,13 @@ class _Refresh:
         left, patience = self._time_left(), self._patient_until - time.monotonic()
         return patience if left is None else min(patience, left)
 
-    def _take(self, reply: Reply) -> set[Future[Reply]]:
-        """Sort what a call brought: values to store, and failures. Returns the calls that are made in its place."""
+    def _take(self, reply: Reply) -> None:
+        """Sort what a call brought: values to store, and failures. Other calls may be made in its place."""
         if reply.call is not None:
             self._calls.append(reply.call)
         if len(reply.keys) > 1 and reply.refusal is not None and reply.refusal.status in DIVISIBLE:
-            return self._ask_by_halves(reply.keys)
+            self._ask_by_halves(reply.keys)
+            return
         values = reply.values
         for key in reply.keys:
             self._done += 1
@@ -219,16 +235,12 @@ class _Refresh:
                 self._note_absence(key, value)
             else:
                 self._arrived.append(self._stored(key, value, reply))
-        return set()
 
-    def _ask_by_halves(self, keys: Sequence[str]) -> set[Future[Reply]]:
+    def _ask_by_halves(self, keys: Sequence[str]) -> None:
         """Ask again for a batch that was refused as a whole, so that the key that it was refused for stops no other."""
         middle = len(keys) // 2
-        return {
-            asked
-            for half in (keys[:middle], keys[middle:])
-            for asked in self._ask(self._upstream.batches(half, self._placeholders))
-        }
+        for half in (keys[:middle], keys[middle:]):
+            self._ask(self._upstream.batches(half, self._placeholders))
 
     def _note_absence(self, key: str, error: UpstreamError) -> None:
         """Remember what the upstream doesn't have, unless there is a value to serve."""
