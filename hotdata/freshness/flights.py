@@ -31,7 +31,7 @@ from hotdata.models import Source
 logger = logging.getLogger(__name__)
 
 FETCHES = 16  # of a source at a time, in one process
-FIRST_LOOK, LONGEST_LOOK = 0.01, 0.1  # seconds between two looks for what another process fetches
+FIRST_LOOK, LONGEST_LOOK = 0.01, 0.05  # seconds between two looks for what another process fetches
 
 
 class _Flight:
