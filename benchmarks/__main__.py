@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import stampede
 from benchmarks.processes import LOG
 from tools.postgres_server import postgres_server
 from tools.redis_server import redis_server
@@ -38,15 +39,17 @@ takeover   two schedulers, and the leader killed, frozen, stopped: until the oth
            Also procrastinate, whose workers have no leader.
 idle       10,000 jobs with nothing due: processor time, statements, memory, time to start. --seconds 60.
            Also stock and procrastinate.
-refresh    200 keys of a slow upstream: against a loop of requests.
-read       a fresh entry: hotdata.get against cache.get.
+refresh    200 keys of a slow upstream, and 2,000 in batches of 50: against a loop of requests.
+read       a fresh entry: hotdata.get against cache.get, dogpile.cache and cashews. Also Redis commands per read.
+stampede   200 readers in four processes at once: of a key that is missing, of one that is stale, and of one whose
+           upstream is down. Also Django's cache.get_or_set, dogpile.cache and cashews. Takes two minutes.
 age        how old is what readers get, at the same number of upstream calls: a passive cache, even refreshing, and
            hotdata. Simulated, and for real during --seconds 180.
 
 burst, steady and idle run on each of --databases, the others on the first of them; procrastinate, which has no other,
 on PostgreSQL only. Figures of one run can be compared with each other, and with those of another machine hardly:
-close what else is running, and look at ratios first. Statements are counted with commits and without BEGIN. All but
-burst, refresh, read and age measure processes from outside, and need Linux.
+close what else is running, and look at ratios first. Statements are counted with commits and without BEGIN. Steady,
+latency, takeover and idle measure processes from outside, and need Linux.
 
 examples:
   python -m benchmarks steady --databases postgres
@@ -81,7 +84,7 @@ PLANS = {
         amount=60, option="seconds", contenders=("hotdata", "stock", "procrastinate"), each_database=True
     ),
 }
-WHICH = ["burst", *PLANS, "refresh", "read", "age"]
+WHICH = ["burst", *PLANS, "refresh", "read", "stampede", "age"]
 WITHOUT_REDIS = " without Redis"
 
 
@@ -167,6 +170,23 @@ def run_age(seconds: int, where: dict[str, str]) -> None:
             show(f"age at read, {how}, {contender}", measured)
 
 
+def run_refresh(where: dict[str, str]) -> None:
+    for contender, measured in run(["refresh"], where).items():
+        show(f"refresh, {contender}", measured)
+
+
+def run_stampede(where: dict[str, str]) -> None:
+    for contender in stampede.CONTENDERS:
+        for what, measured in run(["stampede", contender], where).items():
+            show(f"{what} key, {contender}", measured)
+
+
+def run_read(where: dict[str, str]) -> None:
+    for how in ("threads", "asyncio"):
+        for contender, measured in run(["read", how], where).items():
+            show(f"read of a fresh entry, {contender}", measured)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -193,8 +213,12 @@ def main() -> None:
                 run_plan(name, getattr(options, PLANS[name].option) or PLANS[name].amount, environments)
             elif name == "age":
                 run_age(options.seconds or AGE_SECONDS, environments[options.databases[0]])
+            elif name == "stampede":
+                run_stampede(environments[options.databases[0]])
+            elif name == "read":
+                run_read(environments[options.databases[0]])
             else:
-                show(name, run([name], environments[options.databases[0]]))
+                run_refresh(environments[options.databases[0]])
 
 
 if __name__ == "__main__":

@@ -47,9 +47,15 @@ def measure(which: str, arguments: list[str]) -> dict[str, Any]:
         from benchmarks import refresh
 
         return refresh.measure()
+    if which == "stampede":
+        from benchmarks import stampede
+
+        (contender,) = arguments
+        return stampede.measure(contender)
     from benchmarks import read
 
-    return read.measure()
+    (how,) = arguments
+    return read.measure(how)
 
 
 if __name__ == "__main__":
