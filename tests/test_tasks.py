@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 import time_machine
@@ -234,9 +235,9 @@ def test_warm_up_asks_for_a_city_with_what_it_was_pinned_with_and_so_do_later_re
         performed("warm_up")
         performed("refresh_source", source="forecast", keys=["北京:2026-11-24"])
     assert [request.path for request in upstream.requests] == ["/forecast/北京:2026-11-24"] * 2
-    assert {request.target.partition("?")[2] for request in upstream.requests} == {
-        "of=%E5%8C%97%E4%BA%AC&at=2026-11-24"
-    }
+    # Some databases keep the order of a JSON object's names, and some don't.
+    asked_for = [parse_qs(request.target.partition("?")[2]) for request in upstream.requests]
+    assert asked_for == [{"of": ["北京"], "at": ["2026-11-24"]}] * 2
 
 
 def test_warm_up_says_which_city_can_not_be_asked_for_and_why(upstream: DemoUpstream) -> None:
