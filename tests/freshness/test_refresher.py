@@ -330,6 +330,22 @@ def test_after_a_flush_all_is_fetched_again_at_once(demo: DemoUpstream, redis: A
     assert len(demo.requests) == 2 * len(keys)
 
 
+def test_after_a_flush_no_more_is_asked_than_the_budget_allows(
+    demo: DemoUpstream, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresher, "PATIENCE", timedelta(seconds=0.5))
+    keys = [f"K{letter}" for letter in "ABCDEFGHIJKLMNOPQRST"]
+    # 5 calls at once, and then one each 50 ms.
+    stocks(demo, *keys, burst=5, calls_per_minute=1200)
+    redis.flushdb()
+    begun = time.monotonic()
+    with serving() as working:
+        eventually(lambda: all(is_fresh(key) for key in keys))
+    assert time.monotonic() - begun >= (len(keys) - 5) * 0.05 - 0.05
+    assert working.kept["stock"].failures == 0
+    assert asked(demo) == keys
+
+
 def test_without_redis_all_the_time_it_fails(settings: Settings, clear_cache: None) -> None:
     settings.CACHES = caches_at(f"redis://{closed_port()}/0")
     make_source(name="stock", pinned=("AAPL",))
