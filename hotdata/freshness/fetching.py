@@ -19,6 +19,7 @@ from hotdata.freshness.refresh import Progress, Refreshed, RefreshFailed, refres
 from hotdata.models import Source
 
 REST = timedelta(seconds=5)
+SAME = 1e-3  # seconds, within which two times of the epoch are one that was rounded
 SLACK = timedelta(seconds=1)  # from the end of a call until what it brought is stored
 
 
@@ -29,8 +30,11 @@ class Fetch:
     source: Source
     patience: timedelta
     """How long a call may wait at the gate."""
-    since: float | None = None
-    """What was fetched since that time of the epoch is not fetched again; by default what is fresh is not."""
+    seen: Mapping[str, float] | None = None
+    """By key, when what its caller saw had been fetched. What is newer, or was not there then, is not fetched again.
+
+    By default that is so for what is fresh.
+    """
     rest: timedelta = REST
     """How long a key whose fetch failed is left alone, by everybody; longer if the upstream asks for that."""
     run_id: int | None = None
@@ -78,9 +82,9 @@ class Fetch:
                     lease.end(rest=rest if key in failed else timedelta(0))
 
     def _is_due(self, stored: Stored) -> bool:
-        if self.since is None:
+        if self.seen is None:
             return stored.soft_expiry <= time.time()
-        return stored.fetched_at < self.since
+        return stored.fetched_at <= self.seen.get(stored.key, 0.0) + SAME
 
     def _refresh(self, ours: Mapping[str, Lease]) -> Refreshed | None:
         # Whoever had the lease before may just have stored it.

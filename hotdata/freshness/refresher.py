@@ -146,15 +146,17 @@ class Refresher:
             with suppress(CacheUnavailable):  # what could not be stored is due in the next run as well
                 keeper.reap()
 
-    def refresh(self, source: Source, keys: list[str], since: float) -> Refreshed | None:
-        """Fetch those of `keys` that nobody fetches already, nor has fetched `since`. In a thread of the pool.
+    def refresh(self, source: Source, due: Mapping[str, float]) -> Refreshed | None:
+        """Fetch those of the keys in `due` that nobody fetches already, nor has fetched since they were seen to be due.
+
+        `due` says when what was seen had been fetched, 0 for what had not. In a thread of the pool.
 
         No more than the gate may let through at once; the others are due in the next turn as well.
         """
         try:
             fetch = Fetch(
                 source=source,
-                since=since,
+                seen=due,
                 patience=PATIENCE,
                 # A key that fails is not asked for more often than one that doesn't.
                 rest=max(REST, source.shortest_interval),
@@ -162,7 +164,7 @@ class Refresher:
                 progress=lambda done, total: self._check(),
             )
             # What stays due, but can't be fetched now, must not be in the way of all that is due after it.
-            ours = fetch.acquire(fetch.fetchable(keys)[: source.burst * source.batch_size])
+            ours = fetch.acquire(fetch.fetchable(list(due))[: source.burst * source.batch_size])
             return fetch.run(ours) if ours else None
         finally:
             connections.close_all()  # the thread may end, and its connections with nobody to close them
@@ -199,16 +201,16 @@ class _Keeper:
             return
         self.reap()
         try:
-            keys = list(dict.fromkeys([*self._due(now), *self._stale(now)]))
+            due = self._due(now) | self._stale(now)
         except CacheUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - a plugged-in fetcher or a broken row: logged, and the others go on
             self._give_up(error)
             return
-        if keys:
+        if due:
             self._plan_at = 0.0
             here, refresh = contextvars.copy_context(), self._refresher.refresh
-            self._under_way = self._pool.submit(here.run, refresh, self.source, keys, now.timestamp())
+            self._under_way = self._pool.submit(here.run, refresh, self.source, due)
 
     def reap(self) -> None:
         """Note what came of the refresh that has ended, if one has. Raises what ends the whole run."""
@@ -240,23 +242,27 @@ class _Keeper:
     def _kept(self) -> Kept:
         return self._refresher.kept.setdefault(self.source.name, Kept())
 
-    def _due(self, now: datetime) -> list[str]:
+    def _due(self, now: datetime) -> dict[str, float]:
+        """The keys to refresh by the plan, and when what is stored of them was fetched."""
         plan, clock = self._plan, time.monotonic()
         if plan is None or clock >= self._plan_at or (plan.next_due is not None and plan.next_due <= now):
             # Also when something is due by the last plan: other jobs refresh keys, too.
             plan = self._plan = planner.plan(self.source, now)
             self._plan_at = clock + PLAN_AGAIN
         if clock < self._full_at:
-            return []
+            return {}
         due = plan.due(now)
         if due and self.source.batch_size > 1:
             self._full_at = clock + 60 / plan.budget
-        return due
+        fetched_at = {planned.key: planned.fetched_at for planned in plan.keys}
+        return {key: moment.timestamp() if (moment := fetched_at[key]) else 0.0 for key in due}
 
-    def _stale(self, now: datetime) -> list[str]:
-        """Of the keys that were wished for, those that still need it. While the source rests, none does."""
+    def _stale(self, now: datetime) -> dict[str, float]:
+        """`_due` for the keys that were wished for, and still need it. While the source rests, none does."""
         wished, self._wished = self._wished, set()
         if not wished or not self.source.build_windows().is_open(now):
-            return []
+            return {}
         stored = entries.read_many(self.source.name, wished)
-        return [key for key, found in stored.items() if found.soft_expiry <= now.timestamp()]
+        return {
+            key: found.fetched_at for key, found in stored.items() if found.soft_expiry <= now.timestamp()
+        }

@@ -13,6 +13,8 @@ from pytest_django import Settings
 import hotdata
 from hotdata.exceptions import CacheUnavailable, RunCancelled
 from hotdata.freshness import absences, entries, leases, refresher, wants
+from hotdata.freshness.fetching import Fetch
+from hotdata.freshness.leases import Lease
 from hotdata.freshness.refresher import Kept, Refresher
 from hotdata.models import ApiCall, Source
 from project.demo.upstream import DemoUpstream
@@ -124,6 +126,25 @@ def test_a_wish_for_what_was_refreshed_meanwhile_makes_no_call(demo: DemoUpstrea
     assert demo.requests == []
 
 
+@pytest.mark.parametrize("pinned", [("AAPL",), ()], ids=["planned", "wished for"])
+def test_what_another_stores_until_its_lease_is_got_is_not_fetched_again(
+    demo: DemoUpstream, pinned: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stocks(demo, *pinned)
+    store_stale("AAPL")
+    wish("AAPL")
+    acquire = refresher.Fetch.acquire
+
+    def overtaken(fetch: Fetch, keys: list[str]) -> dict[str, Lease]:
+        store(value="theirs", age=1)  # who had the lease had begun before this turn did
+        return acquire(fetch, keys)
+
+    monkeypatch.setattr(refresher.Fetch, "acquire", overtaken)
+    one_turn()
+    assert demo.requests == []
+    assert entries.read("stock", "AAPL").value == "theirs"
+
+
 def test_a_wish_that_comes_again_and_again_makes_one_call(demo: DemoUpstream) -> None:
     stocks(demo)
     demo.latency = timedelta(seconds=0.3)
@@ -150,6 +171,13 @@ def test_a_wish_for_a_stranger_makes_no_call(demo: DemoUpstream) -> None:
     wish("AAPL", source="gone")
     one_turn()
     assert demo.requests == []
+
+
+def test_what_a_node_fetched_whose_clock_is_ahead_is_fetched_again(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL")
+    store(value="from the future", age=-24 * 3600)
+    one_turn()
+    assert entries.read("stock", "AAPL").value["symbol"] == "AAPL"
 
 
 @pytest.mark.parametrize("fields", [{"enabled": False}, {"windows": NEVER}])
