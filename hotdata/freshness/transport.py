@@ -89,7 +89,7 @@ class Transport:
         try:
             outcome = self._exchange(call, url, headers)
         except UpstreamError as error:
-            outcome = error
+            outcome = error.with_traceback(None)  # its frames hold the body, and this one the error
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
             outcome = _translate(error, call)
         # After the cut a body without a length looks whole, and a broken one looks like the upstream's fault.

@@ -202,7 +202,7 @@ class Upstream:
             )
         except UpstreamError as error:
             call.status = error.status
-            facts = {"values": dict.fromkeys(request.keys, error)}
+            facts = {"values": dict.fromkeys(request.keys, _light(error))}
         facts["values"] = {key: self._accepted(value) for key, value in facts.get("values", {}).items()}
         call.duration = timedelta(seconds=time.perf_counter() - begun)
         _conclude(call, request.keys, facts)
@@ -271,6 +271,19 @@ def _unasked(request: Request, error: UpstreamError) -> Reply:
     """What comes of a call that isn't made."""
     values = dict.fromkeys(request.keys, error)
     return Reply(keys=request.keys, started_at=datetime.now(UTC), values=values, call=None)
+
+
+def _light(error: UpstreamError) -> UpstreamError:
+    """`error` without the frames that it came through.
+
+    They hold the whole answer. And one of them is to hold the error, so all of it would stay until Python next
+    looks for circles, which in a process that has grown is seldom.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return error
 
 
 def _no_time() -> UpstreamTimeout:

@@ -15,13 +15,19 @@ import gzip
 import socket
 import ssl
 import struct
+import subprocess
+import sys
 import threading
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tools.children import spawn
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 LARGE = 100 * 1024 * 1024
 DRIP = 0.05  # seconds between two bytes
 
@@ -99,11 +105,7 @@ def chunks(upstream: HostileUpstream, peer: socket.socket, target: str) -> bool:
 
 def bomb(upstream: HostileUpstream, peer: socket.socket, target: str) -> bool:
     """100 MB of zeros in 100 kB of gzip."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    body = (
-        b"".join(packer.compress(bytes(1024 * 1024)) for _ in range(LARGE // 1024 // 1024)) + packer.flush()
-    )
-    peer.sendall(whole(body, headers="Content-Encoding: gzip\r\n"))
+    peer.sendall(whole(bomb_body(), headers="Content-Encoding: gzip\r\n"))
     return True
 
 
@@ -361,3 +363,20 @@ def closed_port() -> str:
     """An address at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def hostile_process() -> Iterator[str]:
+    """The upstream in a process of its own, whose memory is not this one's; gives its address."""
+    command = [sys.executable, "-m", "tests.freshness.hostile"]
+    with spawn(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+if __name__ == "__main__":
+    with HostileUpstream() as alone:
+        print(alone.address, flush=True)
+        sys.stdin.read()

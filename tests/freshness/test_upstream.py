@@ -230,6 +230,15 @@ def test_an_answer_that_repeats_a_secret_does_not_put_it_on_record(
         assert "5ec2e7" not in str(error_of(ask(source, "answer")))
 
 
+@pytest.mark.parametrize("behaviour", ["html", "large", "half", "badly-zipped", "unknown"])
+def test_an_error_holds_nothing_of_the_answer(hostile: HostileUpstream, behaviour: str) -> None:
+    reply = ask(source_at(hostile.url("")), behaviour)
+    link: BaseException | None = error_of(reply)
+    while link is not None:
+        assert link.__traceback__ is None, "its frames hold the body"
+        link = link.__cause__ or link.__context__
+
+
 # What is known already
 
 
