@@ -11,12 +11,15 @@ import pytest
 from django.conf import settings
 from django.core.cache import caches
 from django.db import connection
+from pytest_django import Settings
 from redis import Redis
 
 from hotdata.freshness import background, definitions, flights, hotkeys, meters, wants
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.redis import outage
+from tests.builders import caches_at
 from tests.services import SQLITE, database_kind
+from tools.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +75,18 @@ def _forget_all() -> None:
     definitions.forget()
     last_known.clear()
     outage.__init__()  # type: ignore[misc]
+
+
+@pytest.fixture
+def moody_redis(tmp_path: Path, settings: Settings, clear_cache: None) -> Iterator[RedisServer]:
+    """A Redis that can be stopped, started and frozen, and holds the caches."""
+    server = RedisServer(tmp_path / "redis", keep=False)
+    try:
+        server.start()
+        settings.CACHES = caches_at(server.url)
+        yield server
+    finally:
+        server.close()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ says, and answers with one line. A process can be told to read again. It lives u
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from tools.children import spawn, stop
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 60.0  # seconds
+READY, FORK = "ready", "fork"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,34 +51,33 @@ class Readers:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self._expect("ready")
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+        assert self._answer() == READY
 
     def begin(self, order: Order) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(asdict(order)) + "\n")
-        self._process.stdin.flush()
+        self._say(json.dumps(asdict(order)))
 
     def report(self) -> Report:
-        return Report(**json.loads(self._line()))
+        return Report(**json.loads(self._answer()))
 
     def read(self, order: Order) -> Report:
         self.begin(order)
         return self.report()
+
+    def fork(self) -> None:
+        """Let a child of the process follow all further orders."""
+        self._say(FORK)
+        assert self._answer() == READY
 
     def kill(self) -> None:
         """As the kernel does when memory runs out: without a last word."""
         self._process.kill()
         self._process.wait(PATIENCE)
 
-    def _expect(self, word: str) -> None:
-        assert self._line() == word
+    def _say(self, line: str) -> None:
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
 
-    def _line(self) -> str:
-        assert self._process.stdout is not None
+    def _answer(self) -> str:
         timer = threading.Timer(PATIENCE, self._process.kill)
         timer.start()
         try:
@@ -121,9 +122,20 @@ def main() -> None:
     import django
 
     django.setup()
-    print("ready", flush=True)
+    print(READY, flush=True)
     for line in sys.stdin:
+        if line.strip() == FORK:
+            fork()
+            continue
         print(json.dumps(asdict(follow(Order(**json.loads(line))))), flush=True)
+
+
+def fork() -> None:
+    """Go on as a child of this process."""
+    if child := os.fork():
+        os.waitpid(child, 0)
+        os._exit(0)
+    print(READY, flush=True)
 
 
 def follow(order: Order) -> Report:
@@ -161,7 +173,8 @@ def read(source: str, key: str) -> str:
         return type(error).__name__
     finally:
         close_old_connections()
-    return f"{entry.state} {entry.value['symbol'] if isinstance(entry.value, dict) else entry.value}"
+    what = entry.value["symbol"] if isinstance(entry.value, dict) else entry.value
+    return f"{'last known ' if entry.last_known else ''}{entry.state} {what}"
 
 
 if __name__ == "__main__":

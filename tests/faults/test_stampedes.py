@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from hotdata.exceptions import CacheUnavailable
 from hotdata.freshness import entries, leases, wants
 from hotdata.freshness.fetching import Fetch
 from hotdata.models import Source
@@ -20,6 +21,7 @@ from tests.faults.readers import Order, all_outcomes, readers
 from tests.freshness.conftest import close_upstreams
 from tests.freshness.test_refresher import Serving
 from tests.threads import eventually
+from tools.redis_server import RedisServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clear_cache")]
 
@@ -113,6 +115,55 @@ def test_readers_of_a_stale_key_make_one_call_and_none_of_them_waits_for_it(
     took = call.duration.total_seconds()
     assert max(report.slowest for report in reports) < took
     assert max(report.typical for report in reports) < took / 10
+
+
+@pytest.mark.parametrize(
+    ("take_away", "give_back"),
+    [(RedisServer.stop, RedisServer.start), (RedisServer.freeze, RedisServer.thaw)],
+)
+def test_a_process_whose_redis_was_away_refreshes_again(
+    demo: DemoUpstream,
+    environment: dict[str, str],
+    moody_redis: RedisServer,
+    take_away: Callable[[RedisServer], None],
+    give_back: Callable[[RedisServer], None],
+) -> None:
+    demo.latency = timedelta(0)
+    stocks(demo)
+    with readers({**environment, "REDIS_URL": moody_redis.url}) as (process,):
+        store(value="old")
+        assert process.read(order()).outcomes == {"fresh old": THREADS}
+        take_away(moody_redis)
+        assert process.read(order()).outcomes == {"last known fresh old": THREADS}
+        give_back(moody_redis)
+        eventually(are_wishes_unserved)
+        store(value="old", soft_ttl=0.001)
+        eventually(lambda: process.read(order()).outcomes == {"fresh AAPL": THREADS})
+    assert asked(demo) == ["AAPL"]
+
+
+def are_wishes_unserved() -> bool:
+    """Redis is there; nobody keeps data fresh but the readers."""
+    try:
+        return not wants.are_served()
+    except CacheUnavailable:
+        return False
+
+
+def test_a_forked_process_reads_as_any_other(demo: DemoUpstream, environment: dict[str, str]) -> None:
+    demo.latency = timedelta(0)
+    stocks(demo)
+    store(value="old", age=600, soft_ttl=300)
+    store(key="TSLA", value="old", age=600, soft_ttl=300)
+    with readers(environment) as (process,):
+        assert process.read(order("MSFT")).outcomes == {"fresh MSFT": THREADS}
+        assert process.read(order("AAPL")).outcomes == {"stale old": THREADS}
+        eventually(is_fresh)
+        process.fork()
+        assert process.read(order("AMZN")).outcomes == {"fresh AMZN": THREADS}
+        assert process.read(order("TSLA")).outcomes == {"stale old": THREADS}
+        eventually(lambda: is_fresh("TSLA"))
+    assert asked(demo) == ["AAPL", "AMZN", "MSFT", "TSLA"]
 
 
 def test_who_is_killed_in_mid_fetch_is_followed_by_another_within_its_lease(

@@ -14,7 +14,7 @@ from hotdata.freshness import upstream as upstreams
 from project.demo.upstream import DemoUpstream
 from tests.builders import caches_at
 from tests.freshness.hostile import HostileUpstream, closed_port
-from tools.redis_server import RedisServer, redis_server
+from tools.redis_server import redis_server
 
 
 @pytest.fixture
@@ -61,18 +61,6 @@ def own_redis(tmp_path: Path, settings: Settings, clear_cache: None) -> Iterator
     settings.CACHES = caches_at(server.url)
     yield server
     server.stop()
-
-
-@pytest.fixture
-def moody_redis(tmp_path: Path, settings: Settings, clear_cache: None) -> Iterator[RedisServer]:
-    """A Redis that can be stopped, started and frozen, and holds the caches."""
-    server = RedisServer(tmp_path / "redis", keep=False)
-    try:
-        server.start()
-        settings.CACHES = caches_at(server.url)
-        yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture
