@@ -29,6 +29,7 @@ WAITING = (
     "tests/faults/test_killed_at_each_step.py",
     "tests/faults/test_redis_outages.py",
     "tests/faults/test_stampedes.py",
+    "tests/faults/test_stampedes.py",
     "tests/scheduling/test_processes.py",
     "tests/tools/test_make_run.py",
 )

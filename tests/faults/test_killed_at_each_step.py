@@ -134,6 +134,7 @@ def test_a_standby_makes_up_for_a_leader_that_is_killed(
         assert Run.objects.filter(state=State.ABANDONED).exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", SETTLING)
 def test_a_leader_that_is_killed_while_it_settles_is_made_up_for(
     child_environment: dict[str, str], tmp_path: Path, judge: Path, jobs: list[Job], step: str

@@ -32,6 +32,8 @@ AWAY = 10.0  # seconds
 CUTS = 5
 CUT_EVERY = 1.5  # seconds
 
+pytestmark = pytest.mark.slow
+
 on_postgres = pytest.mark.only_on("postgres")
 on_sqlite = pytest.mark.only_on("sqlite")
 

@@ -23,7 +23,12 @@ from tests.freshness.test_refresher import Serving
 from tests.threads import eventually
 from tools.redis_server import RedisServer
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clear_cache")]
+# What is kept fresh is in Redis: which database there is beside it has no say.
+pytestmark = [
+    pytest.mark.only_on("sqlite"),
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("clear_cache"),
+]
 
 PROCESSES, THREADS = 4, 50
 READERS = PROCESSES * THREADS

@@ -93,6 +93,7 @@ def processes_of(checkout: Path) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_with_nothing_left_and_the_next_run_has_its_data(
     checkout: Path, start: Starter
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_signal_ends_it_with_nothing_left_and_the_next_run_has_its_data(
         assert "Traceback" not in output(checkout)
 
 
+@pytest.mark.slow
 def test_the_line_to_try_answers_with_fresh_data_that_a_run_has_fetched(
     checkout: Path, start: Starter
 ) -> None:
