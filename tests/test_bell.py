@@ -20,7 +20,7 @@ from tests.builders import caches_at, make_job
 from tests.threads import eventually, in_thread
 from tools.sockets import reserved_port
 
-PROMPT = 1.0  # seconds; a bell takes about a millisecond, but the machine may be busy
+PROMPT = 4.0  # seconds; a bell takes about a millisecond, but the machine may be busy
 
 
 class Ears:

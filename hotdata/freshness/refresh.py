@@ -25,7 +25,8 @@ from hotdata.endpoints import Request
 from hotdata.exceptions import CacheUnavailable, HotdataError, UpstreamError, UpstreamForbidden
 from hotdata.freshness import absences, entries, meters
 from hotdata.freshness.entries import Stored
-from hotdata.freshness.upstream import Reply, reason, upstream_of
+from hotdata.freshness.replies import Reply
+from hotdata.freshness.upstream import reason, upstream_of
 from hotdata.keys import MAX_LENGTH, check_key
 from hotdata.models import ApiCall, Source
 from hotdata.text import shortened, storable

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.db import Error as AnyDatabaseError
 from django.db import connections
 from django.utils import timezone
 
@@ -38,7 +39,7 @@ FAILURES_SHOWN = 20
 
 # All in seconds.
 WISH_WAIT = 0.25  # less than the client waits for any answer of Redis
-AWAY = 1.0  # between two tries while Redis is away
+AWAY = 1.0  # between two tries while Redis or the database is away
 LOOK_AGAIN = 5.0  # at which sources there are
 PLAN_AGAIN = 15.0  # when nothing is due: reads change what is hot
 BROKEN_REST = 30.0  # of a source whose definition can't be used
@@ -232,11 +233,13 @@ class _Keeper:
                 self._refresher.errors.pop(self.source.name, None)
 
     def _give_up(self, error: Exception) -> None:
-        """Leave the source alone for a while: it is its definition that needs somebody's care."""
-        name = self.source.name
-        logger.error("source.not_refreshed source=%s", name, exc_info=error)
-        self._rest_until = time.monotonic() + BROKEN_REST
-        self._kept().error = storable(f"{type(error).__name__}: {error}")
+        """Leave the source alone for a while: its definition needs somebody's care, or the database is away."""
+        away = isinstance(error, AnyDatabaseError)
+        self._rest_until = time.monotonic() + (AWAY if away else BROKEN_REST)
+        name, kept, said = self.source.name, self._kept(), storable(f"{type(error).__name__}: {error}")
+        if kept.error != said:
+            logger.error("source.not_refreshed source=%s", name, exc_info=error)
+        kept.error = said
         self._refresher.errors[name] = error
 
     def _kept(self) -> Kept:

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import contextvars
 import hashlib
-import itertools
-import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import msgspec
 from django.db import close_old_connections
 
 from hotdata import registry
@@ -40,61 +36,19 @@ from hotdata.exceptions import (
 from hotdata.freshness import meters
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.gate import Gate, Limits
+from hotdata.freshness.replies import Reply, light, unasked
 from hotdata.freshness.transport import Answer, Transport
+from hotdata.freshness.values import plain, servable
 from hotdata.headers import check_headers, parse_retry_after
 from hotdata.models import ApiCall, Source
-from hotdata.text import holds_secret, storable
+from hotdata.text import storable
 
 SUCCESS = range(200, 300)
 NOT_MODIFIED = 304
-TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
-COOLDOWN = timedelta(seconds=10)  # after a 429 that doesn't say how long
 HOLD_SLACK = timedelta(seconds=1)  # from the end of a call until its passage is left
 MAX_VALIDATOR = 200  # characters of an ETag or Last-Modified
-MAX_DEPTH = 100
-MAX_NODES = 200_000  # values, and keys of objects count with theirs
 # A definite "there is no such thing", or "not like this": asking again can't help.
 PERMANENT = frozenset({400, 401, 403, 404, 405, 406, 410, 414, 422, 451})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """What came of one call: for each key asked for, its value or why there is none."""
-
-    keys: tuple[str, ...]
-    started_at: datetime
-    values: Mapping[str, Any | UpstreamError] = field(default_factory=dict)
-    not_modified: bool = False
-    etag: str = ""
-    last_modified: str = ""
-    call: ApiCall | None
-    """None when no call was made, for want of time or because of the gate."""
-
-    @property
-    def refusal(self) -> UpstreamError | None:
-        """What all of its keys failed with, if that is one error: the call as a whole came to nothing."""
-        errors = {id(value): value for value in self.values.values() if isinstance(value, UpstreamError)}
-        whole = len(errors) == 1 and all(isinstance(value, UpstreamError) for value in self.values.values())
-        return next(iter(errors.values())) if whole else None
-
-    @property
-    def is_outage(self) -> bool:
-        """Whether the upstream is down, rather than unhappy with what it was asked for: what the breaker counts."""
-        error = self.refusal
-        return (
-            error is not None
-            and not error.permanent
-            and not isinstance(error, UpstreamPayload)
-            and error.status != TOO_MANY_REQUESTS
-        )
-
-    @property
-    def cooldown(self) -> timedelta | None:
-        """How long the upstream wants to be left alone."""
-        error = self.refusal
-        if error is None or error.status not in (TOO_MANY_REQUESTS, UNAVAILABLE):
-            return None
-        return error.retry_after or (COOLDOWN if error.status == TOO_MANY_REQUESTS else None)
 
 
 class Upstream:
@@ -168,18 +122,18 @@ class Upstream:
     ) -> Reply:
         hold = timeout()
         if hold <= timedelta(0):
-            return _unasked(request, _no_time())  # and what the gate would count stays for others
+            return unasked(request, _no_time())  # and what the gate would count stays for others
         try:
             passage = self._gate.wait(hold=hold + HOLD_SLACK, patience=patience)
         except GateClosed as closed:
-            return _unasked(request, closed)
+            return unasked(request, closed)
         failed: bool | None = True
         cooldown = None
         try:
             left = timeout()
             if left <= timedelta(0):
                 failed = None
-                return _unasked(request, _no_time())
+                return unasked(request, _no_time())
             reply = self.ask(request, known, left)
             failed, cooldown = reply.is_outage, reply.cooldown
             return reply
@@ -202,7 +156,7 @@ class Upstream:
             )
         except UpstreamError as error:
             call.status = error.status
-            facts = {"values": dict.fromkeys(request.keys, _light(error))}
+            facts = {"values": dict.fromkeys(request.keys, light(error))}
         facts["values"] = {key: self._accepted(value) for key, value in facts.get("values", {}).items()}
         call.duration = timedelta(seconds=time.perf_counter() - begun)
         _conclude(call, request.keys, facts)
@@ -224,7 +178,7 @@ class Upstream:
             raise _status_error(answer)
         values = self._endpoint.read(request, answer.body)
         return {
-            "values": {key: _servable(value) for key, value in values.items()},
+            "values": {key: servable(value) for key, value in values.items()},
             "etag": _validator(answer, "ETag"),
             "last_modified": _validator(answer, "Last-Modified"),
         }
@@ -234,7 +188,7 @@ class Upstream:
         assert self._fetcher is not None
         try:
             found = self._fetcher.function(list(keys))
-            return {"values": {key: _plain(found.get(key)) for key in keys}}
+            return {"values": {key: plain(found.get(key)) for key in keys}}
         except (RunCancelled, RunTimedOut, CacheUnavailable, UpstreamError):
             raise  # the end of the whole refresh, or said by the fetcher in our own words
         except Exception as error:
@@ -253,78 +207,8 @@ class Upstream:
         return value
 
 
-def _plain(value: Any) -> Any | UpstreamError:
-    """A fetcher's value as JSON data, or the error that it counts as."""
-    if value is None:
-        return UpstreamPayload("The fetcher returned nothing for this key.")
-    if isinstance(value, UpstreamError):
-        return value
-    if isinstance(value, Exception):
-        return UpstreamError(f"{type(value).__name__}: {value}")
-    try:
-        return _servable(msgspec.json.decode(msgspec.json.encode(value)))
-    except (TypeError, ValueError, OverflowError, RecursionError) as error:
-        return UpstreamPayload(f"The fetcher returned something that is not JSON: {error}")
-
-
-def _unasked(request: Request, error: UpstreamError) -> Reply:
-    """What comes of a call that isn't made."""
-    values = dict.fromkeys(request.keys, error)
-    return Reply(keys=request.keys, started_at=datetime.now(UTC), values=values, call=None)
-
-
-def _light(error: UpstreamError) -> UpstreamError:
-    """`error` without the frames that it came through.
-
-    They hold the whole answer. And one of them is to hold the error, so all of it would stay until Python next
-    looks for circles, which in a process that has grown is seldom.
-    """
-    link: BaseException | None = error
-    while link is not None:
-        link.__traceback__ = None
-        link = link.__cause__ or link.__context__
-    return error
-
-
 def _no_time() -> UpstreamTimeout:
     return UpstreamTimeout("No time was left to ask for it.")
-
-
-def _servable(value: Any) -> Any | UpstreamError:
-    """`value`, or the error that it counts as when it can't be stored or must not be served.
-
-    A short JMESPath can refer to one part of an answer a million times over, which costs nothing until it is
-    written out: so what is written out is counted first.
-    """
-    if isinstance(value, UpstreamError):
-        return value
-    level, nodes = [value], 0
-    for _ in range(MAX_DEPTH + 1):
-        nodes += len(level)
-        if nodes > MAX_NODES:
-            return UpstreamPayload(f"The value has more than {MAX_NODES:,} parts.")
-        if any(isinstance(item, float) and not math.isfinite(item) for item in level):
-            return UpstreamPayload("The value holds a number that is none (NaN or infinite).")
-        containers = [item for item in level if isinstance(item, list | dict)]
-        if not containers:
-            return _encodable(value)
-        level = list(itertools.islice(itertools.chain.from_iterable(map(_parts, containers)), MAX_NODES + 1))
-    return UpstreamPayload(f"The value is nested more than {MAX_DEPTH} levels deep.")
-
-
-def _parts(container: list[Any] | dict[str, Any]) -> Iterable[Any]:
-    return container.values() if isinstance(container, dict) else container
-
-
-def _encodable(value: Any) -> Any | UpstreamError:
-    try:
-        text = msgspec.json.encode(value).decode()
-    except (TypeError, ValueError, OverflowError) as error:
-        return UpstreamPayload(f"The value is not JSON ({type(error).__name__}).")
-    if holds_secret(text):
-        # An upstream that repeats what it was sent would have it served to everybody.
-        return UpstreamPayload("The value repeats a secret that is sent to upstreams.")
-    return value
 
 
 def _validator(answer: Answer, name: str) -> str:

@@ -201,7 +201,7 @@ def test_a_run_that_is_asked_for_by_a_machine_with_another_clock_is_started_at_o
     with scheduling(clock):
         eventually(lambda: Lease.objects.filter(epoch__gt=0).exists())
         run = job.request_run(Cause.MANUAL)
-        eventually(lambda: Run.objects.get(pk=run.pk).state == State.SUCCEEDED, within=3)
+        eventually(lambda: Run.objects.get(pk=run.pk).state == State.SUCCEEDED)
 
 
 def test_the_lease_of_a_dead_node_is_taken_although_the_clock_of_the_database_was_set_back() -> None:

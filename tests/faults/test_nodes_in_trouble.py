@@ -34,7 +34,7 @@ SECOND = timedelta(seconds=1)
 WORK = 0.8  # seconds, of every other job: whoever is killed was in the middle of something
 
 NODE_TIMEOUT = 3.0  # seconds; a stopped node sleeps for about as long, and may or may not be given up
-CALM_WITHIN = 25.0  # seconds after the last trouble, in which all runs have come to an end
+CALM_WITHIN = 60.0  # seconds after the last trouble, in which all runs have come to an end
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

@@ -579,7 +579,7 @@ def test_the_time_that_is_left_of_the_run_shortens_the_timeout(hostile: HostileU
     begun = time.monotonic()
     error = failure(hostile_source(hostile, timeout=timedelta(seconds=60)), "silent", time_left=lambda: 0.3)
     assert "UpstreamTimeout" in error.result.failed["silent"]
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30
 
 
 def test_calls_that_wait_for_their_turn_get_what_is_left_then(hostile: HostileUpstream) -> None:
@@ -587,7 +587,7 @@ def test_calls_that_wait_for_their_turn_get_what_is_left_then(hostile: HostileUp
     deadline = time.monotonic() + 0.5
     begun = time.monotonic()
     failure(source, *"ABCDEFGH", time_left=lambda: max(0.0, deadline - time.monotonic()))
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 30
     assert len(hostile.requests) == 1
 
 
@@ -598,8 +598,8 @@ def test_a_refresh_that_is_cut_off_has_stored_what_had_arrived(hostile: HostileU
 
     begun = time.monotonic()
     with pytest.raises(RunCancelled):
-        refresh(hostile_source(hostile, timeout=timedelta(seconds=2)), ["ok", "silent"], progress=cut_off)
-    assert time.monotonic() - begun < 1.5, "it waited for what was cut off"
+        refresh(hostile_source(hostile, timeout=timedelta(seconds=40)), ["ok", "silent"], progress=cut_off)
+    assert time.monotonic() - begun < 20, "it waited for what was cut off"
     assert value("ok") == {"price": 1}
     assert ApiCall.objects.get(outcome=Outcome.OK).keys == "ok"
 
@@ -627,8 +627,8 @@ def test_progress_can_cut_off_while_nothing_arrives(hostile: HostileUpstream) ->
             raise RunCancelled("Enough.")
 
     with pytest.raises(RunCancelled):
-        refresh(hostile_source(hostile, timeout=timedelta(seconds=5)), ["silent"], progress=cut_off)
-    assert time.monotonic() - begun < 2
+        refresh(hostile_source(hostile, timeout=timedelta(seconds=40)), ["silent"], progress=cut_off)
+    assert time.monotonic() - begun < 20
 
 
 # Redis

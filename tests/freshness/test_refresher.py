@@ -8,13 +8,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from pytest_django import Settings
 
 import hotdata
 from hotdata.exceptions import CacheUnavailable, RunCancelled
-from hotdata.freshness import absences, entries, leases, refresher, wants
+from hotdata.freshness import absences, entries, leases, planner, refresher, wants
 from hotdata.freshness.fetching import Fetch
 from hotdata.freshness.leases import Lease
+from hotdata.freshness.planner import Plan
 from hotdata.freshness.refresher import Kept, Refresher
 from hotdata.models import ApiCall, Source
 from project.demo.upstream import DemoUpstream
@@ -31,7 +33,8 @@ pytestmark = [
     pytest.mark.usefixtures("clear_cache"),
 ]
 
-ABOUT_A_SECOND = 1.0 + 0.5  # what the machine may add
+HANGS = timedelta(seconds=20)
+SOON = HANGS.total_seconds() / 2  # sooner than by waiting for what hangs, however busy the machine is
 NEVER = "00:00-00:01 UTC sun"
 
 
@@ -111,15 +114,13 @@ def test_what_is_pinned_is_kept_fresh(demo: DemoUpstream) -> None:
     assert ApiCall.objects.count() == len(demo.requests)
 
 
-def test_a_wish_is_served_within_about_a_second(demo: DemoUpstream) -> None:
+def test_a_wish_is_served_although_nothing_is_planned(demo: DemoUpstream) -> None:
     stocks(demo)
     with serving():
         for key in ("AAPL", "MSFT", "TSLA"):
             store_stale(key)
-            begun = time.monotonic()
             wish(key)
             eventually(lambda key=key: is_fresh(key))
-            assert time.monotonic() - begun < ABOUT_A_SECOND
     assert asked(demo) == ["AAPL", "MSFT", "TSLA"]
 
 
@@ -217,7 +218,7 @@ def test_edits_are_followed(demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_source_that_hangs_does_not_hold_up_another(demo: DemoUpstream) -> None:
-    stocks(demo, "AAPL", timeout=timedelta(seconds=20))
+    stocks(demo, "AAPL", timeout=HANGS)
     news(demo)
     demo.set_fault("/stocks", "hang")
     with serving():
@@ -226,7 +227,7 @@ def test_a_source_that_hangs_does_not_hold_up_another(demo: DemoUpstream) -> Non
         begun = time.monotonic()
         wish("technology", source="news")
         eventually(lambda: is_fresh("technology", "news"))
-        assert time.monotonic() - begun < ABOUT_A_SECOND
+        assert time.monotonic() - begun < SOON
         demo.stop()
 
 
@@ -245,6 +246,26 @@ def test_a_definition_that_is_broken_does_not_stop_the_others(
     assert done.kept["news"].refreshed == 1
     assert done.kept["a-broken-one"].error
     assert list(done.errors) == ["a-broken-one"]
+
+
+def test_a_database_that_is_away_for_a_moment_is_tried_again_soon(
+    demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [OperationalError("The server is away.")] * 2
+
+    def stumble(*args: Any) -> Plan:
+        if errors:
+            raise errors.pop()
+        return plan(*args)
+
+    plan = planner.plan
+    monkeypatch.setattr(planner, "plan", stumble)
+    monkeypatch.setattr(refresher, "AWAY", 0.05)
+    stocks(demo, "AAPL")
+    with serving() as refreshing:
+        eventually(lambda: is_fresh("AAPL"))
+    assert refreshing.kept["stock"].refreshed == 1
+    assert not refreshing.refresher.errors
 
 
 @pytest.mark.parametrize("hindered", ["resting", "held", "absent"])
@@ -291,7 +312,7 @@ def test_it_ends_soon_and_says_that_wishes_are_served_no_more(demo: DemoUpstream
     with serving():
         eventually(lambda: is_fresh("AAPL"))
         begun = time.monotonic()
-    assert time.monotonic() - begun < ABOUT_A_SECOND
+    assert time.monotonic() - begun < SOON
     assert not wants.are_served()
 
 
@@ -305,7 +326,7 @@ def test_what_is_under_way_at_the_end_is_waited_for(demo: DemoUpstream) -> None:
 
 
 def test_a_run_that_is_cancelled_waits_for_no_upstream(demo: DemoUpstream) -> None:
-    stocks(demo, "AAPL", timeout=timedelta(seconds=20))
+    stocks(demo, "AAPL", timeout=HANGS)
     demo.set_fault("/stocks", "hang")
     working = Serving()
     demo.wait_for(1)
@@ -313,7 +334,7 @@ def test_a_run_that_is_cancelled_waits_for_no_upstream(demo: DemoUpstream) -> No
     working.cancelled = True
     with pytest.raises(RunCancelled):
         working.end()
-    assert time.monotonic() - begun < ABOUT_A_SECOND
+    assert time.monotonic() - begun < SOON
     assert not wants.are_served()
     demo.stop()
 

@@ -25,7 +25,8 @@ from hotdata.exceptions import (
     UpstreamUnreachable,
 )
 from hotdata.execution.context import CurrentRun, current_run, entered
-from hotdata.freshness.upstream import Reply, gate_of, upstream_of
+from hotdata.freshness.replies import Reply
+from hotdata.freshness.upstream import gate_of, upstream_of
 from hotdata.models import ApiCall, Source
 from project.demo.upstream import DemoUpstream
 from tests.builders import make_stored
