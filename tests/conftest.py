@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.core.cache import caches
@@ -20,6 +21,12 @@ from hotdata.freshness.redis import outage
 from tests.builders import caches_at
 from tests.services import SQLITE, database_kind
 from tools.redis_server import RedisServer
+
+# The same examples each time: a change that breaks something is found by who made it, and by nobody later.
+# HYPOTHESIS_PROFILE=random looks for new ones.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.register_profile("random", derandomize=False)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(scope="session")

@@ -108,7 +108,7 @@ class SourceAdmin(admin.ModelAdmin):
     def gate(self, source: Source) -> str:
         """How the upstream's gate stands."""
         try:
-            state = gate_of(source).look()
+            state = gate_of(_saved(source)).look()
         except CacheUnavailable as error:
             return str(error)
         return _(
@@ -126,7 +126,7 @@ class SourceAdmin(admin.ModelAdmin):
     def plan(self, source: Source) -> str:
         """When each hot key is refreshed, and why then."""
         try:
-            plan = planner.plan(source, timezone.now())
+            plan = planner.plan(_saved(source), timezone.now())
         except (BadSource, CacheUnavailable) as error:
             return str(error)
         shown = plan.keys[:PLANNED_KEYS_SHOWN]
@@ -148,3 +148,8 @@ class SourceAdmin(admin.ModelAdmin):
     @admin.display(description=_("pinned keys"), ordering="key_count")
     def keys(self, source: Any) -> int:
         return int(source.key_count)
+
+
+def _saved(source: Source) -> Source:
+    """`source` as it is on record: a form that is refused shows its page again with what was typed into it."""
+    return Source.objects.prefetch_related("pinned").get(pk=source.pk)

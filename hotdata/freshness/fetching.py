@@ -19,6 +19,7 @@ from hotdata.freshness.refresh import Progress, Refreshed, RefreshFailed, refres
 from hotdata.models import Source
 
 REST = timedelta(seconds=5)
+LONGEST_WISHED = timedelta(seconds=30)  # of a rest that an upstream asks for; the gate keeps to all of it
 SAME = 1e-3  # seconds, within which two times of the epoch are one that was rounded
 SLACK = timedelta(seconds=1)  # from the end of a call until what it brought is stored
 
@@ -36,7 +37,7 @@ class Fetch:
     By default that is so for what is fresh.
     """
     rest: timedelta = REST
-    """How long a key whose fetch failed is left alone, by everybody; longer if the upstream asks for that."""
+    """How long a key whose fetch failed is left alone, by everybody; a little longer if the upstream asks for it."""
     run_id: int | None = None
     progress: Progress = lambda done, total: None
 
@@ -74,7 +75,8 @@ class Fetch:
             failed = _failed(refreshed, ours) if refreshed is not None else ()
             return refreshed
         except RefreshFailed as error:
-            failed, rest = _failed(error.result, ours), max(rest, error.retry_after or rest)
+            failed = _failed(error.result, ours)
+            rest = max(rest, min(error.retry_after or rest, LONGEST_WISHED))
             raise
         finally:
             with suppress(CacheUnavailable):  # then they expire

@@ -85,8 +85,13 @@ def wait_for(source: Source, key: str, *, until: float) -> Stored:
             stored = entries.read(source.name, key)
         if stored is not None:
             return stored
-        check_present(source.name, key)
+        if absences.known(source.name, key):
+            raise absent(source.name, key)
         _check_rested(source.name, key)
+    # The time may have gone by while others were waited for.
+    stored = entries.read(source.name, key)
+    if stored is not None:
+        return stored
     raise NotReady(f"Nothing has been fetched for {key!r} yet.", source=source.name, key=key)
 
 
@@ -111,10 +116,9 @@ def _run_quietly(fetch: Fetch, ours: Mapping[str, Lease]) -> None:
         connections.close_all()  # the next fetch may be long in coming
 
 
-def check_present(source: str, key: str) -> None:
-    """Raise UnknownKey for a key of which the upstream said lately that it doesn't exist. Raises CacheUnavailable."""
-    if absences.known(source, key):
-        raise UnknownKey(f"The upstream of {source!r} has nothing for {key!r}.", source=source, key=key)
+def absent(source: str, key: str) -> UnknownKey:
+    """The error for a key of which the upstream said lately that it doesn't exist."""
+    return UnknownKey(f"The upstream of {source!r} has nothing for {key!r}.", source=source, key=key)
 
 
 def _check_rested(source: str, key: str) -> None:

@@ -22,7 +22,6 @@ from hotdata.keys import storage_name
 
 RESTING = b"rest"
 MILLISECOND = timedelta(milliseconds=1)
-LONGEST_REST = timedelta(seconds=30)
 
 # KEYS[1] the lease, ARGV[1] its token, ARGV[2] the milliseconds of rest, 0 for none.
 END = redis.Script(f"""
@@ -48,8 +47,7 @@ class Lease:
     def end(self, *, rest: timedelta = timedelta(0)) -> bool:
         """Give it up; for `rest` nobody gets it. False when it was lost before. Raises CacheUnavailable."""
         with redis.guarded():
-            milliseconds = min(rest, LONGEST_REST) // MILLISECOND
-            return bool(END.run([self.name], self.token, milliseconds))
+            return bool(END.run([self.name], self.token, rest // MILLISECOND))
 
 
 def name_of(source: str, key: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from hotdata.conf import conf
 from hotdata.exceptions import CacheUnavailable, NotReady, ReadError, UnknownKey
-from hotdata.freshness import background, entries, flights, hotkeys, meters
+from hotdata.freshness import absences, background, entries, flights, hotkeys, meters
 from hotdata.freshness.definitions import Definition, definition_of
 from hotdata.freshness.entries import Entry, Stored
 from hotdata.freshness.lastknown import last_known
@@ -99,33 +99,31 @@ def _served(stored: Stored) -> Entry:
 def _fetched(definition: Definition, keys: Sequence[str]) -> dict[str, Entry | ReadError]:
     """For each of `keys`, none of which has an entry, what came of fetching it, or why it isn't fetched."""
     source = definition.source
-    answers: dict[str, Entry | ReadError] = {}
-    wanted = []
-    for key in keys:
-        try:
-            _check_served(definition, key)
-            flights.check_present(source.name, key)
-        except UnknownKey as error:
-            answers[key] = error
-        else:
-            wanted.append(key)
+    until = time.monotonic() + conf().read_patience.total_seconds()
+    answers: dict[str, Entry | ReadError] = {
+        key: _not_served(source.name, key) for key in keys if not definition.serves(key)
+    }
+    served = [key for key in keys if key not in answers]
+    absent = absences.among(source.name, served)
+    answers |= {key: flights.absent(source.name, key) for key in absent}
+    wanted = [key for key in served if key not in absent]
     if wanted and not source.enabled:
         reason = f"The source {source.name!r} is switched off, and has no value to serve."
         return answers | {key: NotReady(reason, source=source.name, key=key) for key in wanted}
     if wanted:
         background.ensure()
-        if len(wanted) > 1:
+        # As after a flush of Redis: who has read it before need not wait for it.
+        known = {key: stored for key in wanted if (stored := last_known.get(source.name, key)) is not None}
+        if known or len(wanted) > 1:
             flights.start(source, wanted)
-        until = time.monotonic() + conf().read_patience.total_seconds()
-        answers |= {key: _waited_for(definition, key, until) for key in wanted}
+        answers |= {key: _remembered(stored) for key, stored in known.items()}
+        answers |= {key: _waited_for(definition, key, until) for key in wanted if key not in known}
     return answers
 
 
-def _check_served(definition: Definition, key: str) -> None:
-    """Raise UnknownKey for a key that nobody may have fetched."""
-    if not definition.serves(key):
-        name = definition.source.name
-        raise UnknownKey(f"The source {name!r} doesn't serve {key!r}.", source=name, key=key)
+def _not_served(source: str, key: str) -> UnknownKey:
+    """The error for a key that nobody may have fetched."""
+    return UnknownKey(f"The source {source!r} doesn't serve {key!r}.", source=source, key=key)
 
 
 def _waited_for(definition: Definition, key: str, until: float) -> Entry | ReadError:
@@ -143,7 +141,14 @@ def _waited_for(definition: Definition, key: str, until: float) -> Entry | ReadE
     return entry
 
 
-# When Redis is away
+# When Redis is away, or has lost it
+
+
+def _remembered(stored: Stored) -> Entry:
+    """What a reader gets of what this process has read last."""
+    entry = stored.entry(time.time(), last_known=True)
+    meters.note(entry.source, Served.LAST_KNOWN, entry.age)
+    return entry
 
 
 def _last_known(source: str, key: str, error: CacheUnavailable) -> Entry:
@@ -151,10 +156,9 @@ def _last_known(source: str, key: str, error: CacheUnavailable) -> Entry:
     background.ensure()
     stored = last_known.get(source, key)
     if stored is not None:
-        entry = stored.entry(time.time(), last_known=True)
-        meters.note(source, Served.LAST_KNOWN, entry.age)
-        return entry
-    _check_served(definition_of(source), key)
+        return _remembered(stored)
+    if not definition_of(source).serves(key):
+        raise _not_served(source, key)
     meters.note(source, Served.ERROR, None)
     raise error
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.db import Error as AnyDatabaseError
-from django.db import connections
+from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable, RunCancelled, RunTimedOut
@@ -39,6 +39,8 @@ FAILURES_SHOWN = 20
 
 # All in seconds.
 WISH_WAIT = 0.25  # less than the client waits for any answer of Redis
+GATHER = 0.05  # after a wish
+PLAN_AT_MOST = 1.0  # between two plans of a source of which nothing could be fetched
 AWAY = 1.0  # between two tries while Redis or the database is away
 LOOK_AGAIN = 5.0  # at which sources there are
 PLAN_AGAIN = 15.0  # when nothing is due: reads change what is hot
@@ -82,12 +84,13 @@ class Refresher:
         self._run_id = run_id
         self._keepers: dict[str, _Keeper] = {}
         self._look_at = 0.0  # monotonic
+        self._away = False
 
     def keep_fresh(self, go_on: Callable[[], bool]) -> None:
         """Go on as long as `go_on` says so, and see to all sources once at least.
 
-        What is under way at the end is waited for. Raises what `check` raises; and CacheUnavailable when Redis was
-        away all the time.
+        What is under way at the end is waited for. Raises what `check` raises; and CacheUnavailable or a database's
+        error when Redis or the database was away all the time.
         """
         seen_to = False
         with ThreadPoolExecutor(SOURCES_AT_A_TIME, thread_name_prefix="hotdata-refresher") as pool:
@@ -99,9 +102,10 @@ class Refresher:
                         seen_to = True
                         if go_on():
                             self._wait()
-                    except CacheUnavailable:
+                    except (CacheUnavailable, AnyDatabaseError) as error:
+                        close_old_connections()
                         if go_on():
-                            time.sleep(AWAY)
+                            self._survive(error)
                         elif not seen_to:
                             raise
                 self._finish()
@@ -138,6 +142,14 @@ class Refresher:
     def _wait(self) -> None:
         """Wait for a wish, a little at most: a due time may come, and a refresh may end."""
         self._hand_out(wants.wait(WISH_WAIT))
+        time.sleep(GATHER)  # what else is wished for comes into the same turn
+
+    def _survive(self, error: Exception) -> None:
+        """Wait for what is away. Of Redis, it was said by who noticed."""
+        if isinstance(error, AnyDatabaseError) and not self._away:
+            logger.warning("refresher.database_away error=%s", error)
+        self._away = isinstance(error, AnyDatabaseError)
+        time.sleep(AWAY)
 
     def _finish(self) -> None:
         while any(keeper.busy for keeper in self._keepers.values()):
@@ -178,7 +190,7 @@ class _Keeper:
         self._refresher = refresher
         self._pool = pool
         self._plan: Plan | None = None
-        self._plan_at = 0.0  # monotonic
+        self._planned_at = self._plan_at = 0.0  # monotonic; when it was made, and when another one is
         self._rest_until = 0.0  # monotonic
         self._full_at = 0.0  # monotonic; when the next batch has had its time to fill
         self._wished: set[str] = set()
@@ -209,7 +221,6 @@ class _Keeper:
             self._give_up(error)
             return
         if due:
-            self._plan_at = 0.0
             here, refresh = contextvars.copy_context(), self._refresher.refresh
             self._under_way = self._pool.submit(here.run, refresh, self.source, due)
 
@@ -229,7 +240,9 @@ class _Keeper:
             self._give_up(error)
         else:
             if result is not None:
-                self._kept().add(result)
+                kept = self._kept()
+                kept.add(result)
+                kept.error = ""
                 self._refresher.errors.pop(self.source.name, None)
 
     def _give_up(self, error: Exception) -> None:
@@ -248,10 +261,13 @@ class _Keeper:
     def _due(self, now: datetime) -> dict[str, float]:
         """The keys to refresh by the plan, and when what is stored of them was fetched."""
         plan, clock = self._plan, time.monotonic()
-        if plan is None or clock >= self._plan_at or (plan.next_due is not None and plan.next_due <= now):
+        has_due = plan is not None and plan.next_due is not None and plan.next_due <= now
+        if plan is None or clock >= self._plan_at or (has_due and clock >= self._planned_at + PLAN_AT_MOST):
             # Also when something is due by the last plan: other jobs refresh keys, too.
             plan = self._plan = planner.plan(self.source, now)
-            self._plan_at = clock + PLAN_AGAIN
+            self._planned_at, self._plan_at = clock, clock + PLAN_AGAIN
+        elif has_due:
+            return {}
         if clock < self._full_at:
             return {}
         due = plan.due(now)

@@ -18,7 +18,7 @@ MAX_NODES = 200_000  # values, and keys of objects count with theirs
 
 def plain(value: Any) -> Any | UpstreamError:
     """A fetcher's value as JSON data, or the error that it counts as."""
-    if value is None:
+    if value is None or (isinstance(value, str | list | tuple | dict) and not value):
         return UpstreamPayload("The fetcher returned nothing for this key.")
     if isinstance(value, UpstreamError):
         return value

@@ -344,3 +344,20 @@ def test_the_page_is_there_while_redis_is_away(staff: Staff, settings: Any) -> N
     settings.CACHES = caches_at(f"redis://{closed_port()}/0")
     page = staff("view_source").get(page_of(make_source(name="stock", pinned=("AAPL",)))).content.decode()
     assert "Redis can&#x27;t be reached" in page
+
+
+@pytest.mark.usefixtures("clear_cache")
+@pytest.mark.parametrize("field", ["calls_per_minute", "batch_size"])
+def test_a_form_that_is_refused_shows_the_plan_of_what_is_on_record(staff: Staff, field: str) -> None:
+    source = make_source(name="stock", pinned=("AAPL",))
+    key = Key.objects.get()
+    sent = form() | {field: "0", "pinned-TOTAL_FORMS": "1", "pinned-INITIAL_FORMS": "1"}
+    sent |= {
+        "pinned-0-id": key.pk,
+        "pinned-0-source": source.pk,
+        "pinned-0-key": "AAPL",
+        "pinned-0-weight": "1",
+    }
+    answer = staff("change_source", "view_source", "change_key", "view_key").post(page_of(source), sent)
+    assert answer.status_code == 200
+    assert "not fetched yet" in answer.content.decode()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from pytest_django import Settings
+from redis import Redis
 
 import hotdata
 from hotdata.exceptions import CacheUnavailable, NotReady, ReadError, UnknownKey
@@ -159,6 +160,39 @@ def test_nobody_waits_longer_than_the_patience_for_many_keys(demo: DemoUpstream,
 
 
 # What fails
+
+
+def test_a_key_that_hangs_keeps_no_value_from_who_reads_several(
+    demo: DemoUpstream, settings: Settings
+) -> None:
+    """Another process has fetched the second while the first used up all the time."""
+    settings.HOTDATA_READ_PATIENCE = 0.5
+    stocks(demo)
+    leases.acquire_each("stock", ["HANGS", "AAPL"], lasts=timedelta(minutes=1))
+    reading = in_thread(lambda: hotdata.get_many("stock", ["HANGS", "AAPL"]))
+    eventually(lambda: "HANGS" in {key for _, key in flights._airport.flights})
+    store("stock", "AAPL", "there")
+    found = reading.result(PATIENCE)
+    assert isinstance(found["HANGS"], NotReady)
+    assert found["AAPL"].value == "there"
+
+
+def test_who_has_read_a_key_before_need_not_wait_when_redis_has_lost_it(
+    demo: DemoUpstream, redis: Redis
+) -> None:
+    stocks(demo)
+    store("stock", "AAPL", "old", age=10)
+    hotdata.get("stock", "AAPL")
+    demo.set_fault("/stocks", "500")
+    redis.flushdb()
+    for entry in (hotdata.get("stock", "AAPL"), hotdata.get_many("stock", ["AAPL"])["AAPL"]):
+        assert (entry.value, entry.last_known) == ("old", True)
+    assert served(Served.LAST_KNOWN) == 2
+    demo.clear()
+    redis.flushdb()
+    hotdata.get("stock", "AAPL")
+    eventually(lambda: not hotdata.get("stock", "AAPL").last_known)
+    assert hotdata.get("stock", "AAPL").value != "old"
 
 
 def test_a_fetch_that_fails_is_made_once_for_all_who_wait(demo: DemoUpstream) -> None:

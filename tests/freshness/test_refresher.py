@@ -13,12 +13,13 @@ from pytest_django import Settings
 
 import hotdata
 from hotdata.exceptions import CacheUnavailable, RunCancelled
-from hotdata.freshness import absences, entries, leases, planner, refresher, wants
+from hotdata.freshness import absences, entries, leases, planner, redis, refresher, wants
 from hotdata.freshness.fetching import Fetch
 from hotdata.freshness.leases import Lease
 from hotdata.freshness.planner import Plan
 from hotdata.freshness.refresher import Kept, Refresher
 from hotdata.models import ApiCall, Source
+from hotdata.models.sources import SourceQuerySet
 from project.demo.upstream import DemoUpstream
 from tests.builders import caches_at, make_source, rest, store
 from tests.freshness.conftest import OwnRedis
@@ -266,6 +267,48 @@ def test_a_database_that_is_away_for_a_moment_is_tried_again_soon(
         eventually(lambda: is_fresh("AAPL"))
     assert refreshing.kept["stock"].refreshed == 1
     assert not refreshing.refresher.errors
+
+
+def test_a_database_that_is_away_while_it_looks_for_sources_ends_no_run(
+    demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = [OperationalError("The server is away.")] * 3
+
+    def stumble(*args: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return enabled(*args)
+
+    enabled = SourceQuerySet.enabled
+    monkeypatch.setattr(SourceQuerySet, "enabled", stumble)
+    monkeypatch.setattr(refresher, "AWAY", 0.05)
+    monkeypatch.setattr(refresher, "LOOK_AGAIN", 0.0)
+    stocks(demo, "AAPL")
+    with serving():
+        eventually(lambda: is_fresh("AAPL"))
+    assert not errors
+
+
+def test_a_key_that_fails_is_left_alone_as_long_as_a_good_one(demo: DemoUpstream) -> None:
+    stocks(demo, "AAPL", refresh_after=timedelta(minutes=3))
+    demo.set_fault("/stocks", "500")
+    one_turn()
+    assert leases.look("stock", "AAPL")[1] > timedelta(minutes=2)
+
+
+def test_many_wishes_make_few_plans(demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something is due that can't be fetched, and readers wish without end for what nobody may refresh."""
+    plans = []
+    plan = planner.plan
+    monkeypatch.setattr(planner, "plan", lambda *args: plans.append(1) or plan(*args))
+    stocks(demo, "AAPL")
+    absences.note("stock", "AAPL", timedelta(minutes=1))
+    begun = time.monotonic()
+    with serving():
+        for number in range(40):
+            wish(f"K{number}", source="gone")
+            eventually(lambda: not redis.client().zcard(redis.name("want")))
+    assert 1 <= len(plans) <= 1 + (time.monotonic() - begun) / refresher.PLAN_AT_MOST
 
 
 @pytest.mark.parametrize("hindered", ["resting", "held", "absent"])

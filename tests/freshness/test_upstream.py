@@ -391,6 +391,9 @@ def test_a_fetcher_returns_values_by_key(fetched_by: FetchedBy) -> None:
         "\ud800",
         nested(100_000),
         UpstreamPayload("Nothing."),
+        {},
+        [],
+        "",
     ],
     ids=lambda bad: f"{type(bad).__name__}",
 )
