@@ -97,7 +97,9 @@ def staff_with(permission: str) -> Callable[[View], View]:
                 return json_error("Log in first.", status=401)
             if not (request.user.is_active and request.user.is_staff and request.user.has_perm(permission)):
                 return json_error(f"This needs the permission {permission}.", status=403)
-            return checked(request, *args, **kwargs)
+            answer = checked(request, *args, **kwargs)
+            answer.headers.setdefault("Cache-Control", "private, no-store")
+            return answer
 
         guarded.csrf_exempt = True  # type: ignore[attr-defined]
         return guarded

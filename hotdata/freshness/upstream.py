@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db import close_old_connections
+from django.db import connections
 
 from hotdata import registry
 from hotdata.conf import conf
@@ -139,7 +139,7 @@ class Upstream:
             return reply
         finally:
             passage.leave(failed=failed, cooldown=cooldown)
-            close_old_connections()  # a fetcher may have used the database
+            connections.close_all()  # a fetcher may have used the database, and the thread be idle from now on
 
     def ask(self, request: Request, known: Stored | None, timeout: timedelta) -> Reply:
         """Make one call. `known` is what this definition brought for its only key, and may be "not modified"."""

@@ -64,6 +64,10 @@ def test_all_jobs_are_listed_with_when_they_are_due_next(logged_in: LoggedIn, jo
     assert datetime.fromisoformat(clean["next_run_time"]).utcoffset() is not None
 
 
+def test_what_only_staff_may_see_is_kept_by_no_cache(logged_in: LoggedIn) -> None:
+    assert logged_in("view_job").get(LIST)["Cache-Control"] == "private, no-store"
+
+
 def test_no_jobs_are_an_empty_list(logged_in: LoggedIn) -> None:
     assert logged_in("view_job").get(LIST).json() == []
 
