@@ -3,15 +3,17 @@
 @hotdata.task            register a function that jobs can run
 @hotdata.fetcher         register a function that fetches a source's keys
 hotdata.get(source, key) read hot data; hotdata.get_many(source, keys) for several
-hotdata.freshness_of(source)  what readers of a source got lately: how old, how often, within its objective?
+hotdata.freshness(source) what readers of a source got lately: how old, how often, within its objective?
 hotdata.current_run()    inside a task: its progress, deadline and cancellation
 """
 
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from hotdata import freshness
 from hotdata.registry import fetcher, task
 from hotdata.version import VERSION
 
@@ -19,11 +21,11 @@ if TYPE_CHECKING:
     from hotdata.execution.context import current_run
     from hotdata.freshness.entries import Entry
     from hotdata.freshness.reads import get, get_many
-    from hotdata.observing.freshness import freshness_of
+    from hotdata.observing.freshness import Freshness
 
 __version__ = VERSION
 
-__all__ = ["Entry", "current_run", "fetcher", "freshness_of", "get", "get_many", "task"]
+__all__ = ["Entry", "current_run", "fetcher", "freshness", "get", "get_many", "task"]
 
 # These need Django's models, which can't be imported while Django still loads its apps, this one among them.
 _LATE = {
@@ -31,9 +33,20 @@ _LATE = {
     "get": "hotdata.freshness.reads",
     "get_many": "hotdata.freshness.reads",
     "current_run": "hotdata.execution.context",
-    # Not "freshness": that is the package.
-    "freshness_of": "hotdata.observing.freshness",
 }
+
+
+class _Callable(ModuleType):
+    """The package `hotdata.freshness`, which has the name of what an application asks it for."""
+
+    def __call__(self, source: str, **options: Any) -> Freshness:
+        """As `hotdata.observing.freshness.freshness_of`."""
+        freshness_of = importlib.import_module("hotdata.observing.freshness").freshness_of
+        found: Freshness = freshness_of(source, **options)
+        return found
+
+
+freshness.__class__ = _Callable
 
 
 def __getattr__(name: str) -> Any:

@@ -14,10 +14,12 @@ Cache-Status (RFC 9211): whether the value was there, or was fetched while this 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
 
+import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.utils.http import parse_etags
 
@@ -27,24 +29,21 @@ CACHE = "hotdata"
 PRINTABLE = re.compile(r"[ -~]*")  # what a string of RFC 8941 may hold
 
 
-def cached(request: HttpRequest, answer: HttpResponse, entry: Entry) -> HttpResponse:
-    """`answer`, which shows `entry`, with all that caches are told; without a body if the reader has its value."""
-    if _has(request, entry):
-        answer = HttpResponseNotModified()
-    if entry.etag:
-        answer["ETag"] = _etag(entry)
-    answer["Cache-Status"] = _status(entry)
-    return limited(answer, [entry])
+def cached(request: HttpRequest, answer: HttpResponse, entries: Sequence[Entry]) -> HttpResponse:
+    """`answer`, which shows `entries`, with all that caches are told; without a body if the reader has their values.
 
-
-def limited(answer: HttpResponse, entries: Sequence[Entry]) -> HttpResponse:
-    """`answer`, which shows `entries`, with the time for which it is good: as long as all of them are.
-
-    Without any, it is not to be kept.
+    It is good as long as all of them are. Without any, it is not to be kept.
     """
     if not entries:
         answer["Cache-Control"] = "no-store"
         return answer
+    etag = _etag(entries)
+    if _has(request, etag):
+        answer = HttpResponseNotModified()
+    if etag:
+        answer["ETag"] = etag
+    if len(entries) == 1:
+        answer["Cache-Status"] = _status(entries[0])
     age = int(max(entry.age for entry in entries))
     fresh_for = math.floor(min(entry.fresh_for for entry in entries))
     kept_for = math.floor(min(entry.kept_for for entry in entries))
@@ -57,14 +56,20 @@ def limited(answer: HttpResponse, entries: Sequence[Entry]) -> HttpResponse:
     return answer
 
 
-def _has(request: HttpRequest, entry: Entry) -> bool:
-    """Whether the reader has the entry's value already, as they say. `*` is any value (RFC 9110, 13.1.2)."""
+def _has(request: HttpRequest, etag: str) -> bool:
+    """Whether the reader has the values of `etag` already, as they say. `*` is any value (RFC 9110, 13.1.2)."""
     known = parse_etags(request.headers.get("If-None-Match", ""))
-    return known == ["*"] or (bool(entry.etag) and _etag(entry) in {_weak(etag) for etag in known})
+    return known == ["*"] or (bool(etag) and etag in {_weak(each) for each in known})
 
 
-def _etag(entry: Entry) -> str:
-    return f'W/"{entry.etag}"'
+def _etag(entries: Sequence[Entry]) -> str:
+    """What changes when a value does, or which keys there are; empty where that isn't known of all."""
+    if not all(entry.etag for entry in entries):
+        return ""
+    if len(entries) == 1:
+        return f'W/"{entries[0].etag}"'
+    values = msgspec.json.encode([(entry.key, entry.etag) for entry in entries])
+    return f'W/"{hashlib.sha256(values).hexdigest()[:16]}"'
 
 
 def _weak(etag: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 from hotdata.api.answers import json_answer, json_error, local, methods
-from hotdata.api.caching import cached, limited
+from hotdata.api.caching import cached
 from hotdata.exceptions import CacheUnavailable, HotdataError, NotReady, ReadError, UnknownSource
 from hotdata.freshness import reads
 from hotdata.freshness.entries import Entry
@@ -25,7 +25,7 @@ def one(request: HttpRequest, source: str, key: str) -> HttpResponse:
         entry = reads.get(source, key)
     except (ReadError, CacheUnavailable) as error:
         return _refusal(error)
-    return cached(request, json_answer(_shown(entry)), entry)
+    return cached(request, json_answer(_shown(entry)), [entry])
 
 
 @methods("GET", "HEAD")
@@ -47,7 +47,7 @@ def many(request: HttpRequest, source: str) -> HttpResponse:
     errors = {key: str(answer) for key, answer in answers.items() if isinstance(answer, ReadError)}
     shown = {key: _shown(entry) for key, entry in entries.items()}
     answer = json_answer({"source": source, "entries": shown, "errors": errors})
-    return limited(answer, [] if errors else list(entries.values()))
+    return cached(request, answer, [] if errors else list(entries.values()))
 
 
 def _shown(entry: Entry) -> dict[str, Any]:

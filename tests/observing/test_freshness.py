@@ -163,8 +163,10 @@ def test_an_unreachable_redis_is_told_as_such() -> None:
         roll_up(timezone.now())
 
 
-def test_the_facade_has_it_beside_the_package_of_nearly_the_same_name() -> None:
-    assert hotdata.freshness_of is freshness_of
+def test_the_package_offers_it_by_calling_the_package_of_that_name() -> None:
+    make_source(name="stock")
+    found = hotdata.freshness("stock", over=10 * MINUTE)
+    assert (found.source, found.until - found.since <= 10 * MINUTE) == ("stock", True)
     assert isinstance(hotdata.freshness, types.ModuleType)
 
 
