@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.utils import timezone
-from pytest_django import Settings
 
 from hotdata.models import ChangeCounter, Job, Run
 from hotdata.models.runs import Cause, State
-from tests.builders import caches_at, make_job, make_run
+from tests.builders import make_job, make_run
 from tests.faults.sites import SECOND, site
 from tests.scheduling.processes import LEADING, SchedulerProcess
 from tests.threads import eventually
@@ -29,20 +27,8 @@ pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.django_db(transaction=T
 
 
 @pytest.fixture
-def own_redis(tmp_path: Path, settings: Settings) -> Iterator[RedisServer]:
-    """A Redis of the test's own, which this process uses as well."""
-    server = RedisServer(tmp_path / "redis", keep=False)
-    try:
-        server.start()
-        settings.CACHES = caches_at(server.url)
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture
-def environment(child_environment: dict[str, str], own_redis: RedisServer) -> dict[str, str]:
-    return {**child_environment, "REDIS_URL": own_redis.url}
+def environment(child_environment: dict[str, str], moody_redis: RedisServer) -> dict[str, str]:
+    return {**child_environment, "REDIS_URL": moody_redis.url}
 
 
 def take_away(server: RedisServer, how: str) -> None:
@@ -61,13 +47,13 @@ def give_back(server: RedisServer, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_jobs_fire_on_time_while_redis_is_away(
-    environment: dict[str, str], own_redis: RedisServer, tmp_path: Path, how: str
+    environment: dict[str, str], moody_redis: RedisServer, tmp_path: Path, how: str
 ) -> None:
     with site(environment, tmp_path) as working:
         gone_at = timezone.now()
-        take_away(own_redis, how)
+        take_away(moody_redis, how)
         working.lasts(AWAY)
-        give_back(own_redis, how)
+        give_back(moody_redis, how)
         working.is_back_at_work(since=timezone.now())
         working.ends_well()
     fired = Run.objects.filter(cause=Cause.SCHEDULE, state=State.SUCCEEDED, scheduled_for__gte=gone_at)
@@ -77,15 +63,15 @@ def test_jobs_fire_on_time_while_redis_is_away(
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 def test_edits_are_followed_while_redis_is_away_and_at_once_when_it_is_back(
-    environment: dict[str, str], own_redis: RedisServer, how: str
+    environment: dict[str, str], moody_redis: RedisServer, how: str
 ) -> None:
     job = make_job(task="echo", cron="0 0 1 1 *")
     with SchedulerProcess(environment, poll_interval=POLL, lease_ttl=3 * POLL) as scheduler:
         scheduler.wait_for(LEADING)
         eventually(lambda: is_followed_at_once(job, scheduler))
-        take_away(own_redis, how)
+        take_away(moody_redis, how)
         assert seconds_until_followed(job, scheduler) < POLL + 1
-        give_back(own_redis, how)
+        give_back(moody_redis, how)
         eventually(lambda: is_followed_at_once(job, scheduler))
         scheduler.send(signal.SIGTERM)
         assert scheduler.wait() == 0, scheduler.output
