@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.test import Client
 from django.utils import timezone
 
 from hotdata import registry
@@ -19,6 +20,9 @@ from hotdata.models import ApiCall, Job, Key, Run, Source
 from hotdata.models.runs import FINISHED, Cause, State
 
 NODE = "node-of-the-test"
+
+Staff = Callable[..., Client]
+"""What the fixture `staff` is: it makes the client of a user who has just the permissions that it is given."""
 
 _numbers = itertools.count(1)
 

@@ -10,15 +10,17 @@ from urllib.parse import quote
 import hypothesis
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import Permission, User
 from django.core.cache import caches
 from django.db import connection
+from django.test import Client
 from pytest_django import Settings
 from redis import Redis
 
 from hotdata.freshness import background, definitions, flights, hotkeys, meters, wants
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.redis import outage
-from tests.builders import caches_at
+from tests.builders import Staff, caches_at
 from tests.services import SQLITE, database_kind
 from tools.redis_server import RedisServer
 
@@ -47,6 +49,32 @@ def _nothing_but_the_test_servers() -> None:
         database_kind()
         in {"postgres": "postgres", "postgresql": "postgres", "sqlite": "sqlite"}[connection.vendor]
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_root(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """WhiteNoise warns of one that doesn't exist, and warnings are errors."""
+    settings.STATIC_ROOT = tmp_path_factory.mktemp("static")
+
+
+@pytest.fixture
+def admin_user(db: None) -> User:
+    """A superuser without a password: hashing one takes longer than most tests."""
+    return User.objects.create_superuser("root")
+
+
+@pytest.fixture
+def staff(db: None) -> Staff:
+    """Makes a client of a user, ada, with the given permissions."""
+
+    def make(*permissions: str, is_staff: bool = True, check_csrf: bool = False) -> Client:
+        user, _ = User.objects.update_or_create(username="ada", defaults={"is_staff": is_staff})
+        user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        client = Client(enforce_csrf_checks=check_csrf)
+        client.force_login(user)
+        return client
+
+    return make
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ from django.utils import timezone
 
 from hotdata.models import ChangeCounter, Job, Run, Schedule
 from hotdata.models.runs import Cause, State
-from tests.admin.conftest import Staff
-from tests.builders import make_job, make_run
+from tests.builders import Staff, make_job, make_run
 
 pytestmark = pytest.mark.django_db
 

@@ -12,8 +12,7 @@ from django.utils import timezone
 
 from hotdata.models import ApiCall, Job, Node, Run, Source
 from hotdata.models.runs import Cause, State
-from tests.admin.conftest import Staff
-from tests.builders import make_job, make_run, make_source
+from tests.builders import Staff, make_job, make_run, make_source
 
 pytestmark = pytest.mark.django_db
 

@@ -7,8 +7,7 @@ from django.test import Client
 
 from hotdata.models import ChangeCounter, Run
 from hotdata.models.runs import ACTIVE, FINISHED, WAITING, State
-from tests.admin.conftest import Staff
-from tests.builders import make_job, make_run
+from tests.builders import Staff, make_job, make_run
 
 pytestmark = pytest.mark.django_db
 

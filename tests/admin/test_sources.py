@@ -7,8 +7,7 @@ from django.test import Client
 
 from hotdata import registry
 from hotdata.models import ChangeCounter, Key, Source
-from tests.admin.conftest import Staff
-from tests.builders import caches_at, make_source
+from tests.builders import Staff, caches_at, make_source
 from tests.freshness.hostile import closed_port
 
 pytestmark = pytest.mark.django_db

@@ -11,8 +11,7 @@ from django.utils import timezone
 
 from hotdata.freshness.upstream import gate_of
 from hotdata.models import Source
-from tests.api.conftest import LoggedIn
-from tests.builders import caches_at, make_source, store
+from tests.builders import Staff, caches_at, make_source, store
 from tests.freshness.hostile import closed_port
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
@@ -31,10 +30,10 @@ def refused(answer: Any, status: int) -> str:
     return str(answer.json()["error"])
 
 
-def test_each_key_is_told_with_when_it_is_refreshed_and_why(logged_in: LoggedIn, source: Source) -> None:
+def test_each_key_is_told_with_when_it_is_refreshed_and_why(staff: Staff, source: Source) -> None:
     stored = store("stock", "AAPL", age=10, soft_ttl=300)
     gate_of(source).enter(hold=timedelta(seconds=5))
-    told = logged_in("view_source").get(PATH).json()
+    told = staff("view_source").get(PATH).json()
     assert (told["source"], told["gate"]["calls"], told["gate"]["breaker"]) == ("stock", 1, "closed")
     missing, there = told["keys"]
     assert (missing["key"], missing["why"], missing["fetched_at"]) == ("MSFT", "not fetched yet", None)
@@ -44,13 +43,13 @@ def test_each_key_is_told_with_when_it_is_refreshed_and_why(logged_in: LoggedIn,
     assert there["why"].startswith("at least every")
 
 
-def test_who_may_not_see_sources_sees_no_plan(logged_in: LoggedIn) -> None:
+def test_who_may_not_see_sources_sees_no_plan(staff: Staff) -> None:
     refused(Client().get(PATH), 401)
-    refused(logged_in("view_job").get(PATH), 403)
+    refused(staff("view_job").get(PATH), 403)
 
 
-def test_what_cannot_be_planned_says_why(logged_in: LoggedIn, settings: Any) -> None:
-    client = logged_in("view_source")
+def test_what_cannot_be_planned_says_why(staff: Staff, settings: Any) -> None:
+    client = staff("view_source")
     assert "'nothing'" in refused(client.get("/api/freshness/nothing/plan"), 404)
     Source.objects.update(windows="whenever")
     assert refused(client.get(PATH), 409).startswith("windows: ")
