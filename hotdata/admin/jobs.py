@@ -31,6 +31,7 @@ PAUSE_FIELDS = {"paused", "pause_note", "paused_until"}
 
 @admin.register(Job)
 class JobAdmin(admin.ModelAdmin):
+    change_list_template = "hotdata/change_list.html"
     formfield_overrides = {models.JSONField: {"form_class": TypedJSONField}}
     list_display = ["name", "title", "task", "schedule", "next_run", "last_state", "active"]
     list_filter = ["paused", "trigger", "task"]

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 class ReadOnlyAdmin(admin.ModelAdmin):
     """Lists and shows rows; nobody can add, change or delete them here."""
 
+    change_list_template = "hotdata/change_list.html"
     show_full_result_count = False
     list_per_page = 50
 

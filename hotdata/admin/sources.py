@@ -44,6 +44,7 @@ class KeyInline(admin.TabularInline):
 
 @admin.register(Source)
 class SourceAdmin(admin.ModelAdmin):
+    change_list_template = "hotdata/change_list.html"
     formfield_overrides = {models.JSONField: {"form_class": TypedJSONField}}
     list_display = ["name", "title", "enabled", "keys", "soft_ttl", "hard_ttl", "base_url"]
     list_filter = ["enabled"]

@@ -1,0 +1,70 @@
+"""The admin site: Django's own, with the dashboard as its first page and the navigation that operators need.
+
+A project takes it with an `AdminConfig` whose `default_site` is `hotdata.pages.site.HotdataSite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils.translation import gettext_lazy as _
+
+NAVIGATION = (
+    ("job", _("Jobs")),
+    ("run", _("Runs")),
+    ("source", _("Sources")),
+    ("apicall", _("API calls")),
+    ("node", _("Nodes")),
+)
+"""The models in the navigation, for whom may see them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """One link of the navigation."""
+
+    label: Any
+    url: str
+    current: bool
+
+
+class HotdataSite(admin.AdminSite):
+    site_header = site_title = "hotdata"
+    index_title = _("Dashboard")
+    enable_nav_sidebar = False  # the lists need the width
+
+    def get_urls(self) -> list[URLPattern | URLResolver]:
+        tables = path("tables/", self.admin_view(self.tables), name="tables")
+        return [tables, *super().get_urls()]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        return super().each_context(request) | {"navigation": list(self._links(request))}
+
+    def tables(self, request: HttpRequest) -> HttpResponse:
+        """Django's own index: every model that the user may see, those of other apps, too."""
+        context = self.each_context(request) | {
+            "title": _("All tables"),
+            "app_list": self.get_app_list(request),
+        }
+        return TemplateResponse(request, "admin/index.html", context)
+
+    def _links(self, request: HttpRequest) -> Iterator[Link]:
+        here = request.path
+        if not self.has_permission(request):
+            return
+        index = reverse("admin:index", current_app=self.name)
+        yield Link(label=_("Dashboard"), url=index, current=here == index)
+        for model, label in NAVIGATION:
+            if request.user.has_perm(f"hotdata.view_{model}") or request.user.has_perm(
+                f"hotdata.change_{model}"
+            ):
+                url = reverse(f"admin:hotdata_{model}_changelist", current_app=self.name)
+                yield Link(label=label, url=url, current=here.startswith(url))
+        tables = reverse("admin:tables", current_app=self.name)
+        yield Link(label=_("All tables"), url=tables, current=here == tables)

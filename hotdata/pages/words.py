@@ -1,0 +1,144 @@
+"""How the pages put times, durations and states: in words, with a sign and a colour beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.utils import formats, timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+NONE = "–"
+SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """How a state looks: the class that colours it, and a sign for those who can't tell colours."""
+
+    css: str
+    sign: str
+
+
+OK = Look(css="hd-ok", sign="✓")
+FAILED = Look(css="hd-failed", sign="✕")
+WARN = Look(css="hd-warn", sign="!")
+RUNNING = Look(css="hd-running", sign="▸")
+WAITING = Look(css="hd-running", sign="…")
+MUTED = Look(css="hd-muted", sign="–")
+RESTING = Look(css="hd-muted", sign="‖")
+
+LOOKS = {
+    # Runs
+    "queued": WAITING,
+    "running": RUNNING,
+    "retrying": WAITING,
+    "succeeded": OK,
+    "failed": FAILED,
+    "timed_out": FAILED,
+    "abandoned": FAILED,
+    "cancelled": MUTED,
+    "missed": WARN,
+    "skipped": MUTED,
+    # Jobs
+    "healthy": OK,
+    "done": OK,
+    "failing": FAILED,
+    "broken": FAILED,
+    "late": WARN,
+    "paused": RESTING,
+    "new": MUTED,
+    # Entries
+    "fresh": OK,
+    "stale": WARN,
+    "expired": FAILED,
+    "missing": FAILED,
+    "last_known": WARN,
+    # Calls and breakers
+    "ok": OK,
+    "not_modified": OK,
+    "closed": OK,
+    "half_open": WARN,
+    "half-open": WARN,
+    "open": FAILED,
+    # Nodes
+    "leading": OK,
+    "standing_by": RUNNING,
+    "dead": FAILED,
+    # Parts of the whole
+    "degraded": WARN,
+    "down": FAILED,
+}
+
+
+def look(state: str) -> Look:
+    """How `state`, of whatever has states, looks."""
+    return LOOKS.get(state, MUTED)
+
+
+def pill(state: str, label: object) -> SafeString:
+    """`label` with the sign and the colour of `state`."""
+    seen = look(state)
+    return format_html(
+        '<span class="hd-pill {}"><span aria-hidden="true">{}</span> {}</span>', seen.css, seen.sign, label
+    )
+
+
+def took(duration: timedelta | None) -> str:
+    """A duration with two digits or so: 306 ms, 1.4 s, 32 s, 54 min, 9 h 20 min, 3 d 4 h."""
+    if duration is None:
+        return NONE
+    if duration < SECOND:
+        return _("%(n)d ms") % {"n": round(max(duration, timedelta()) / timedelta(milliseconds=1))}
+    if duration < 10 * SECOND:
+        return _("%(n)s s") % {"n": formats.number_format(round(duration / SECOND, 1), 1)}
+    if duration < 2 * MINUTE:
+        return _("%(n)s s") % {"n": duration // SECOND}
+    if duration < 2 * HOUR:
+        return _("%(n)d min") % {"n": duration // MINUTE}
+    if duration < 2 * DAY:
+        return _("%(hours)d h %(minutes)d min") % {
+            "hours": duration // HOUR,
+            "minutes": duration % HOUR // MINUTE,
+        }
+    return _("%(days)d d %(hours)d h") % {"days": duration // DAY, "hours": duration % DAY // HOUR}
+
+
+def distance(moment: datetime, now: datetime) -> str:
+    """How far `moment` is from `now`: 2 min ago, in 32 s."""
+    if moment > now:
+        return _("in %(span)s") % {"span": took(max(moment - now, SECOND))}
+    if now - moment < SECOND:
+        return _("just now")
+    return _("%(span)s ago") % {"span": took(now - moment)}
+
+
+def absolute(moment: datetime) -> str:
+    """`moment` in the site's zone, to the second, with the zone's name."""
+    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def ago(moment: datetime | None, now: datetime) -> SafeString:
+    """`moment` as its distance, with the time itself for who points at it."""
+    if moment is None:
+        return format_html("{}", NONE)
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>',
+        moment.isoformat(),
+        absolute(moment),
+        distance(moment, now),
+    )
+
+
+def share(value: float | None) -> str:
+    """A share as per cent: 97.2 %. It is 100 % only when nothing is missing, and 0 % only when nothing is there."""
+    if value is None:
+        return NONE
+    percent = round(value * 100, 1)
+    if percent >= 100 and value < 1:
+        percent = 99.9
+    if percent <= 0 and value > 0:
+        percent = 0.1
+    return _("%(n)s %%") % {"n": formats.number_format(percent, 1)}
