@@ -1,0 +1,46 @@
+"""What can be done with a job now, from the list and from its page: each needs a permission and leaves who did it."""
+
+from __future__ import annotations
+
+from django.contrib import admin, messages
+from django.http import HttpRequest
+from django.utils.translation import gettext as _
+
+from hotdata.exceptions import BadParams, BadTrigger, UnknownTask
+from hotdata.models import Job, Run
+from hotdata.models.runs import Cause
+
+
+class JobActions(admin.ModelAdmin):
+    """The part of the jobs' admin that acts."""
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("hotdata.run_job")
+
+    def has_pause_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("hotdata.pause_job")
+
+    def request_run(self, request: HttpRequest, job: Job) -> Run | None:
+        """Ask for a run in the user's name, and tell them what came of it."""
+        try:
+            run = job.request_run(Cause.MANUAL, by=request.user.get_username())
+        except (BadParams, UnknownTask) as error:
+            self.message_user(request, f"{job}: {error}", messages.ERROR)
+            return None
+        self.log_change(request, job, _("Run now: run %(id)d.") % {"id": run.pk})
+        self.message_user(
+            request, _("%(job)s: run %(id)d is queued.") % {"job": job, "id": run.pk}, messages.SUCCESS
+        )
+        return run
+
+    def set_paused(self, request: HttpRequest, job: Job, *, paused: bool, note: str = "") -> bool:
+        """Pause the job in the user's name, or resume it. False when nothing came of that; why not, they are told."""
+        by = request.user.get_username() if paused else ""
+        try:
+            if not job.set_paused(paused, by=by, note=note):
+                return False
+        except BadTrigger as error:
+            self.message_user(request, f"{job}: {error}", messages.ERROR)
+            return False
+        self.log_change(request, job, _("Paused.") if paused else _("Resumed."))
+        return True
