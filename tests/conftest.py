@@ -127,6 +127,11 @@ def moody_redis(tmp_path: Path, settings: Settings, clear_cache: None) -> Iterat
 @pytest.fixture
 def child_environment(transactional_db: None) -> dict[str, str]:
     """The environment in which a process started by a test uses the test's own database and Redis."""
+    return environment_of_children()
+
+
+def environment_of_children() -> dict[str, str]:
+    """As `child_environment`, for what is started once for many tests; after pytest-django has made the database."""
     name = str(connection.settings_dict["NAME"])
     if connection.vendor == "sqlite":
         return {**os.environ, "DATABASE_URL": f"sqlite:///{quote(str(Path(name)))}"}

@@ -29,10 +29,12 @@ WAITING = (
     "tests/faults/test_killed_at_each_step.py",
     "tests/faults/test_redis_outages.py",
     "tests/faults/test_stampedes.py",
-    "tests/faults/test_stampedes.py",
     "tests/scheduling/test_processes.py",
     "tests/tools/test_make_run.py",
 )
+
+# Tests that share a browser and a web server.
+DRIVING = "tests/browser/"
 
 # What a developer's shell or `.env` may have set, and what the tests rely on.
 SETTINGS = {
@@ -45,7 +47,7 @@ SETTINGS = {
     "TIME_ZONE": "UTC",
     "LOG_LEVEL": "INFO",
 }
-OWN_VARIABLES = ("HOTDATA_TEST_DB", "HOTDATA_TEST_REDIS_URL")
+OWN_VARIABLES = ("HOTDATA_TEST_DB", "HOTDATA_TEST_REDIS_URL", "HOTDATA_TEST_BROWSER")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -82,16 +84,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if belongs(item, kind)]
     if "PYTEST_XDIST_WORKER" in os.environ:
-        items[:] = mixed(items)
+        items[:] = mixed(items, int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
 
 
-def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Return the slow ones first, then those that wait for processes, spread evenly among those that compute."""
+def mixed(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """Return the slow ones first, then those that wait for processes, spread evenly among those that compute.
+
+    Each of the `workers` begins with an equal share of the list, and steals from the end of others' shares. So the
+    tests that drive a browser are done by one worker, with one browser, if they begin a share: the last worker's,
+    since the first one has the slow ones.
+    """
+    driving: list[pytest.Item] = []
     slow: list[pytest.Item] = []
     waiting: list[pytest.Item] = []
     computing: list[pytest.Item] = []
     for item in items:
-        if item.get_closest_marker("slow") is not None:
+        if item.nodeid.startswith(DRIVING):
+            driving.append(item)
+        elif item.get_closest_marker("slow") is not None:
             slow.append(item)
         elif item.nodeid.startswith(WAITING):
             waiting.append(item)
@@ -100,7 +110,9 @@ def mixed(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     placed = [
         (place / len(group), item) for group in (computing, waiting) for place, item in enumerate(group)
     ]
-    return [*slow, *(item for _, item in sorted(placed, key=lambda pair: pair[0]))]
+    others = [*slow, *(item for _, item in sorted(placed, key=lambda pair: pair[0]))]
+    last_share = len(items) - -(-len(items) // workers)
+    return [*others[:last_share], *driving, *others[last_share:]]
 
 
 def belongs(item: pytest.Item, kind: str) -> bool:

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from types import FrameType
 
+from tools.browser import NoBrowser, find_browser
+
 PYTEST_FOUND_NO_TEST = 5
 
 # Half of a run is waiting for processes: on two cores, four workers compute while others wait. More would make
@@ -101,7 +103,18 @@ def judge(name: str, codes: list[int]) -> tuple[bool, str]:
     """Return whether the check passed and in which words, from the exit codes of its commands."""
     if name == "postgres" and codes == [PYTEST_FOUND_NO_TEST]:
         return True, "ok (no selected test uses a database)"
-    return (True, "ok") if not any(codes) else (False, "FAILED")
+    if any(codes):
+        return False, "FAILED"
+    return True, "ok" if name != "sqlite" else f"ok{without_a_browser()}"
+
+
+def without_a_browser() -> str:
+    """Return what to say of the tests that were skipped for want of a browser, if there is none."""
+    try:
+        find_browser()
+    except NoBrowser as error:
+        return f", but the browser tests were skipped: {error}"
+    return ""
 
 
 def summary(results: list[Result]) -> str:

@@ -1,0 +1,81 @@
+"""Every page of the admin, as it is without anybody doing anything: it loads, and the browser doesn't complain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import Group, User
+from django.db.models import Model
+from django.urls import reverse
+from playwright.sync_api import Page, expect
+
+from hotdata.models import ApiCall, Node, Run
+from hotdata.models.runs import State
+from tests.builders import make_call, make_job, make_run, make_source
+
+pytestmark = pytest.mark.only_on("sqlite")
+
+MODELS = list(admin.site._registry)
+READ_ONLY = [ApiCall, Node, Run]
+
+
+@pytest.fixture
+def rows(admin_user: User) -> dict[type[Model], Any]:
+    """A row of each model; jobs have runs, and sources pinned keys."""
+    job = make_job(name="update", title="更新 <b>")
+    run = make_run(job, state=State.FAILED, error="ValueError: <script>", traceback="Traceback", log="a log")
+    return {
+        type(row): row
+        for row in (
+            job,
+            run,
+            make_source(name="stock", pinned=("AAPL", "北京")),
+            make_call("stock"),
+            Node.objects.create(name="node-1", host="here", pid=1, version="1", leading=True),
+            Group.objects.create(name="operators"),
+            admin_user,
+        )
+    }
+
+
+def see(page: Page, path: str) -> None:
+    answer = page.goto(path)
+    assert answer is not None
+    assert answer.status == 200, path
+    expect(page.locator("#content")).to_be_visible()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.model_name)
+def test_the_pages_of_a_model_keep_to_the_policy(
+    page: Page, rows: dict[type[Model], Any], model: type[Model]
+) -> None:
+    name, key = f"admin:{model._meta.app_label}_{model._meta.model_name}", rows[model].pk
+    see(page, reverse(f"{name}_changelist"))
+    expect(page.locator("#result_list tbody tr")).to_have_count(1)
+    see(page, reverse(f"{name}_changelist") + "?q=nothing")
+    see(page, reverse(f"{name}_change", args=[key]))
+    see(page, reverse(f"{name}_history", args=[key]))
+    if model not in READ_ONLY:
+        see(page, reverse(f"{name}_add"))
+        see(page, reverse(f"{name}_delete", args=[key]))
+
+
+def test_the_other_pages_keep_to_the_policy(page: Page, admin_user: User) -> None:
+    see(page, reverse("admin:index"))
+    see(page, reverse("admin:app_list", args=["hotdata"]))
+    see(page, reverse("admin:auth_user_password_change", args=[admin_user.pk]))
+    see(page, reverse("admin:password_change"))
+
+
+def test_a_pop_up_hands_over_what_it_has_added(page: Page) -> None:
+    page.goto(reverse("admin:auth_user_change", args=[User.objects.get().pk]))
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="Add another group").click()
+    pop_up = opened.value
+    pop_up.get_by_label("Name").fill("operators")
+    with pop_up.expect_event("close"):
+        pop_up.get_by_role("button", name="Save", exact=True).click()
+    # Both boxes of the choice are made by a script; what was added is among the chosen.
+    expect(page.locator("#id_groups_to option")).to_have_text("operators")
