@@ -37,6 +37,7 @@ class Link:
 class HotdataSite(admin.AdminSite):
     site_header = site_title = "hotdata"
     index_title = _("Dashboard")
+    login_template = "hotdata/login.html"
     enable_nav_sidebar = False  # the lists need the width
 
     def get_urls(self) -> list[URLPattern | URLResolver]:
