@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
@@ -21,9 +20,9 @@ class NodeAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Node]:
         # Judged by the database's clock, which also wrote the heartbeat.
-        heard_of = Q(heartbeat_at__gt=Now() - conf().node_timeout)
-        nodes: QuerySet[Node] = super().get_queryset(request)
-        return nodes.annotate(alive=ExpressionWrapper(heard_of, output_field=BooleanField()))
+        nodes: Any = super().get_queryset(request)
+        judged: QuerySet[Node] = nodes.with_life(conf().node_timeout)
+        return judged
 
     @admin.display(description=_("role"))
     def role(self, node: Any) -> Any:

@@ -167,6 +167,26 @@ def read_many(source: str, keys: Iterable[str]) -> dict[str, Stored]:
     return {key: entry for key, entry in stored.items() if entry is not None}
 
 
+def fetched_at(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], datetime]:
+    """When the entries of those `pairs` of source and checked key that have one were fetched, in one round trip.
+
+    Only their fences travel, not their values. Raises CacheUnavailable.
+    """
+    asked = list(dict.fromkeys(pairs))
+    if not asked:
+        return {}
+    with redis.guarded(), redis.client(write=False).pipeline(transaction=False) as pipe:
+        for source, key in asked:
+            pipe.getrange(redis.name(name_of(source, key)), 0, FENCE_DIGITS - 1)
+        fences: list[bytes] = pipe.execute()
+    found = zip(asked, fences, strict=True)
+    return {pair: _moment(fence) for pair, fence in found if len(fence) == FENCE_DIGITS and fence.isdigit()}
+
+
+def _moment(fence: bytes) -> datetime:
+    return datetime.fromtimestamp(min(int(fence) / 1_000_000, END_OF_TIME), UTC)
+
+
 def write(entries: Sequence[Stored]) -> list[bool]:
     """Store `entries` in one pipeline; for each, whether it was written or a newer one was there.
 

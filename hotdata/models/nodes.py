@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connections, models, router, transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Q, sql
+from django.db.models import BooleanField, DurationField, ExpressionWrapper, F, Q, sql
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
@@ -28,7 +28,18 @@ class NodeQuerySet(models.QuerySet["Node"]):
 
         Such a word is from before the database's clock was set back. Who lives is heard of again soon.
         """
-        return self.filter(heartbeat_at__gt=Now() - timeout, heartbeat_at__lt=Now() + timeout)
+        return self.filter(_heard_of(timeout))
+
+    def with_life(self, timeout: timedelta) -> models.QuerySet[Any]:
+        """Nodes, each with whether it is ``alive`` and how long it was ``silent_for``."""
+        return self.annotate(
+            alive=ExpressionWrapper(_heard_of(timeout), output_field=BooleanField()),
+            silent_for=ExpressionWrapper(Now() - F("heartbeat_at"), output_field=DurationField()),
+        )
+
+
+def _heard_of(timeout: timedelta) -> Q:
+    return Q(heartbeat_at__gt=Now() - timeout, heartbeat_at__lt=Now() + timeout)
 
 
 class Node(models.Model):

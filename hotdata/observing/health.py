@@ -18,11 +18,11 @@ from django.db import connection
 from django.db.models import Min
 from django.utils import timezone
 
-from hotdata.conf import conf
 from hotdata.exceptions import HotdataError
 from hotdata.freshness import entries, planner
-from hotdata.models import ApiCall, Lease, Node, Run, Schedule, Source
+from hotdata.models import ApiCall, Run, Schedule, Source
 from hotdata.models.runs import WAITING, State
+from hotdata.observing import schedulers
 
 LAG_TOLERATED = timedelta(seconds=15)
 
@@ -102,11 +102,12 @@ def _redis() -> Part:
 
 def _scheduler(now: datetime) -> Part:
     """Somebody leads, and nothing that is due has been waiting for long."""
-    leader = Node.objects.alive(conf().node_timeout).filter(leading=True).first()
+    found = schedulers.look()
+    leader = found.leader
     if leader is None:
-        holder = Lease.objects.values_list("holder", flat=True).first()
         return Part(
-            state=Health.DOWN, detail=f"No scheduler leads (last: {holder or 'none'}). Start runscheduler."
+            state=Health.DOWN,
+            detail=f"No scheduler leads (last: {found.last_leader or 'none'}). Start runscheduler.",
         )
     due = Schedule.objects.aggregate(at=Min("next_run_time"))["at"]
     waiting = Run.objects.filter(state__in=WAITING, held=False, ready_at__lte=now)

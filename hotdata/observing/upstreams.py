@@ -1,0 +1,161 @@
+"""How upstreams answer: calls, errors and latency of each source over a day, and by the half hour.
+
+Latencies are counted in steps, in the database, so that a day of a million calls is a few hundred numbers, and those of
+several half hours add up to those of the day. A step is at most 5 % wide: a latency that is read off is at most as
+much too high.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import BigIntegerField, Count, Func
+
+from hotdata.models import ApiCall
+from hotdata.observing import buckets as kept_buckets
+from hotdata.observing.buckets import ALL, Buckets, Counts, Number
+
+CALLS = "calls"
+MICROSECOND = timedelta(microseconds=1)
+FAILED, ANSWERED = "f", "a"
+
+FIRST_DIGITS = ((2, 5), (5, 10), (10, 25))
+STEPS = tuple(
+    (digit * 10**power, percent * 10**power // 100)
+    for power in range(3, 9)
+    for digit, percent in FIRST_DIGITS
+)
+"""Up to which latency the steps are how wide, in microseconds. Below and above that they stay as they are there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Calls of an upstream, and how long they took."""
+
+    failed: int
+    latencies: Mapping[int, int]
+    """How many calls, failed ones too, took up to so many microseconds."""
+
+    @property
+    def calls(self) -> int:
+        return sum(self.latencies.values())
+
+    @property
+    def error_share(self) -> float | None:
+        return self.failed / self.calls if self.calls else None
+
+    @property
+    def p50(self) -> timedelta | None:
+        return self.percentile(0.5)
+
+    @property
+    def p95(self) -> timedelta | None:
+        return self.percentile(0.95)
+
+    def percentile(self, part: float) -> timedelta | None:
+        """What `part` of the calls didn't exceed, at most 5 % too high; None without calls."""
+        left = max(1, math.ceil(part * self.calls))
+        for bound, count in sorted(self.latencies.items()):
+            left -= count
+            if left <= 0:
+                return bound * MICROSECOND
+        return None
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            failed=self.failed + other.failed, latencies=Counter(self.latencies) + Counter(other.latencies)
+        )
+
+
+NONE = Traffic(failed=0, latencies={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstreams:
+    """The calls of a day, by source and bucket."""
+
+    buckets: Buckets
+    by_source: Mapping[str, tuple[Traffic, ...]]
+    """Of each source that had any or was asked for."""
+    totals: tuple[Traffic, ...]
+    """Of all sources, by bucket."""
+
+    def of_source(self, name: str) -> Traffic:
+        return sum(self.by_source.get(name, ()), NONE)
+
+    @property
+    def whole(self) -> Traffic:
+        return sum(self.totals, NONE)
+
+
+def upstreams(sources: Collection[str], now: datetime) -> Upstreams:
+    """The calls of the last day: of all sources together, and of each of `sources`. One query, one look into Redis."""
+    buckets = Buckets.until(now)
+    counted = kept_buckets.kept(CALLS, buckets, sources, now)
+    fresh = _count(buckets, [number for number in buckets.numbers if number not in counted])
+    kept_buckets.keep(CALLS, buckets, fresh, buckets.settled(now))
+    counted |= fresh
+    return Upstreams(
+        buckets=buckets,
+        by_source={name: _traffic(buckets, counted, name) for name in sources},
+        totals=_traffic(buckets, counted, ALL),
+    )
+
+
+def _count(buckets: Buckets, numbers: Collection[int]) -> dict[int, dict[str, Counts]]:
+    calls = ApiCall.objects.filter(buckets.within("started_at", numbers)).order_by()
+    rows = calls.values_list(
+        Number("started_at", width=buckets.width), "source", "outcome", _Step("duration")
+    ).annotate(count=Count("id"))
+    counted: dict[int, dict[str, Counts]] = {}
+    last = buckets.numbers[-1]
+    for number, source, outcome, step, count in rows:
+        what = f"{FAILED if outcome == ApiCall.Outcome.FAILED else ANSWERED}{int(step)}"
+        by_name = counted.setdefault(min(int(number), last), {ALL: {}})
+        for counts in (by_name[ALL], by_name.setdefault(source, {})):
+            counts[what] = counts.get(what, 0) + count
+    return counted
+
+
+def _traffic(buckets: Buckets, counted: Mapping[int, Mapping[str, Counts]], name: str) -> tuple[Traffic, ...]:
+    return tuple(_of_counts(counted.get(number, {}).get(name)) for number in buckets.numbers)
+
+
+def _of_counts(counts: Counts | None) -> Traffic:
+    if not counts:
+        return NONE
+    latencies: Counter[int] = Counter()
+    failed = 0
+    for what, count in counts.items():
+        latencies[int(what[1:])] += count
+        failed += count if what[0] == FAILED else 0
+    return Traffic(failed=failed, latencies=latencies)
+
+
+class _Step(Func):
+    """The upper end, in microseconds, of the step in which a duration lies."""
+
+    output_field = BigIntegerField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        context["template"] = _stepped("CAST(EXTRACT(EPOCH FROM %(expressions)s) * 1000000 AS bigint)")
+        return self.as_sql(compiler, connection, **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        context["template"] = _stepped("%(expressions)s")
+        return self.as_sql(compiler, connection, **context)
+
+
+def _stepped(duration: str) -> str:
+    """SQL for the upper end of the step of `duration`, an expression of whole microseconds."""
+    whens = " ".join(f"WHEN {duration} < {bound} THEN {_up(duration, width)}" for bound, width in STEPS)
+    return f"(CASE {whens} ELSE {_up(duration, STEPS[-1][1])} END)"
+
+
+def _up(duration: str, width: int) -> str:
+    return f"({duration} / {width} + 1) * {width}"
