@@ -172,12 +172,6 @@ def open_page(
 
 
 @pytest.fixture
-def admin_user(transactional_db: None) -> User:
-    """A superuser without a password: hashing one takes longer than most pages."""
-    return User.objects.create_superuser("root")
-
-
-@pytest.fixture
 def page(open_page: Visitors, admin_user: User) -> Page:
     """A page of a superuser, on a desk, in English."""
     return open_page(admin_user)

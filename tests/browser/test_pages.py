@@ -64,6 +64,7 @@ def test_the_pages_of_a_model_keep_to_the_policy(
 
 def test_the_other_pages_keep_to_the_policy(page: Page, admin_user: User) -> None:
     see(page, reverse("admin:index"))
+    see(page, reverse("admin:tables"))
     see(page, reverse("admin:app_list", args=["hotdata"]))
     see(page, reverse("admin:auth_user_password_change", args=[admin_user.pk]))
     see(page, reverse("admin:password_change"))
