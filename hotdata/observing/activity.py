@@ -6,8 +6,9 @@ either: a settled bucket without active runs is counted once.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -66,8 +67,13 @@ class Tally:
         """The share that succeeded, of those that did or failed; None without any."""
         return share(self.succeeded, self.failed)
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(counts=Counter(self.counts) + Counter(other.counts))
+
+def merged(tallies: Iterable[Tally]) -> Tally:
+    """All of them together."""
+    counts = Counter[State]()
+    for tally in tallies:
+        counts.update(tally.counts)
+    return Tally(counts=counts)
 
 
 NOTHING = Tally(counts={})
@@ -83,12 +89,12 @@ class Activity:
     by_job: Mapping[str, tuple[Tally, ...]]
     """Of each job that was asked for, by bucket."""
 
-    @property
+    @functools.cached_property
     def whole(self) -> Tally:
-        return sum(self.totals, NOTHING)
+        return merged(self.totals)
 
     def of_job(self, name: str) -> Tally:
-        return sum(self.by_job[name], NOTHING)
+        return merged(self.by_job[name])
 
 
 def activity(jobs: Collection[str], now: datetime) -> Activity:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from django.db import models
 from django.db.models import Case, Count, Exists, Func, OuterRef, Q, QuerySet, Subquery, Value, When
-from django.db.models.functions import Substr
+from django.db.models.functions import Coalesce, Substr
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -64,19 +64,22 @@ class BriefRun(msgspec.Struct, frozen=True):
     id: int
     state: State
     cause: Cause
-    created_at: datetime
-    started_at: datetime | None
-    """Of the last attempt."""
+    at: datetime
+    """When its last attempt began or, before the first one, when it was put on record."""
+    attempt: int
+    """0 while, or because, it never started."""
     duration: timedelta | None
-    due: datetime | None
+    """Of the last attempt."""
 
     @property
-    def at(self) -> datetime:
-        return self.started_at or self.created_at
+    def started_at(self) -> datetime | None:
+        """When the last attempt began."""
+        return self.at if self.attempt else None
 
 
-BRIEF = ("id", "state", "cause", "created_at", "started_at", "duration", "scheduled_for")
-"""The columns of a `BriefRun`: none of those that may be long, and lie behind these in the row."""
+# None of the columns that may be long, and lie behind these in the row; and of the times, each of which takes as long
+# to read as all else, only one.
+BRIEF = ("id", "state", "cause", Coalesce("started_at", "created_at"), "attempt", "duration")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ class JobStatus:
     @property
     def last(self) -> BriefRun | None:
         """The latest run that started."""
-        return next((run for run in self.latest if run.started_at is not None), None)
+        return next((run for run in self.latest if run.attempt), None)
 
     @property
     def p50(self) -> timedelta | None:

@@ -7,9 +7,10 @@ much too high.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -66,10 +67,14 @@ class Traffic:
                 return bound * MICROSECOND
         return None
 
-    def __add__(self, other: Traffic) -> Traffic:
-        return Traffic(
-            failed=self.failed + other.failed, latencies=Counter(self.latencies) + Counter(other.latencies)
-        )
+
+def merged(traffic: Iterable[Traffic]) -> Traffic:
+    """All of it together."""
+    failed, latencies = 0, Counter[int]()
+    for part in traffic:
+        failed += part.failed
+        latencies.update(part.latencies)
+    return Traffic(failed=failed, latencies=latencies)
 
 
 NONE = Traffic(failed=0, latencies={})
@@ -81,16 +86,18 @@ class Upstreams:
 
     buckets: Buckets
     by_source: Mapping[str, tuple[Traffic, ...]]
-    """Of each source that had any or was asked for."""
+    """Of each source that was asked for."""
     totals: tuple[Traffic, ...]
     """Of all sources, by bucket."""
 
-    def of_source(self, name: str) -> Traffic:
-        return sum(self.by_source.get(name, ()), NONE)
+    @functools.cached_property
+    def wholes(self) -> Mapping[str, Traffic]:
+        """Of each source, all day."""
+        return {name: merged(traffic) for name, traffic in self.by_source.items()}
 
-    @property
+    @functools.cached_property
     def whole(self) -> Traffic:
-        return sum(self.totals, NONE)
+        return merged(self.totals)
 
 
 def upstreams(sources: Collection[str], now: datetime) -> Upstreams:

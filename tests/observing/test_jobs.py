@@ -276,8 +276,8 @@ def test_a_status_tells_of_the_latest_runs() -> None:
     job = make_job()
     for number, state in enumerate([State.SUCCEEDED, State.FAILED, State.SUCCEEDED, State.SKIPPED], 1):
         took = None if state == State.SKIPPED else number * SECOND
-        started = None if state == State.SKIPPED else timezone.now()
-        scheduled(job, state, minutes_ago=10 - number, duration=took, started_at=started, log="x" * 1000)
+        attempt = 0 if state == State.SKIPPED else 1
+        scheduled(job, state, minutes_ago=10 - number, duration=took, attempt=attempt, log="x" * 1000)
     found = status(job)
     assert [run.state for run in found.latest] == [
         State.SKIPPED, State.SUCCEEDED, State.FAILED, State.SUCCEEDED,
@@ -339,11 +339,9 @@ def test_a_job_that_was_deleted_meanwhile_is_left_out() -> None:
     assert [each.job for each in job_statuses([gone, job], timezone.now())] == [job]
 
 
-def test_a_time_in_a_status_is_aware() -> None:
+def test_a_run_is_where_its_last_attempt_began_or_where_it_was_put_on_record() -> None:
     job = make_job()
-    due = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    make_run(
-        job, cause=Cause.SCHEDULE, state=State.SUCCEEDED, scheduled_for=due, created_at=due, started_at=due
-    )
-    (run,) = status(job).latest
-    assert (run.due, run.created_at, run.started_at, run.at) == (due, due, due, due)
+    made, started = (datetime(2026, 11, 23, 12, minute, tzinfo=UTC) for minute in (0, 5))
+    make_run(job, state=State.SUCCEEDED, created_at=made, started_at=started)
+    make_run(job, state=State.QUEUED, created_at=made)
+    assert [run.at for run in status(job).latest] == [made, started]
