@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from django.db.models import Subquery
+
 from hotdata.conf import conf
 from hotdata.models import Lease, Node
 
@@ -37,9 +39,11 @@ class Schedulers:
 
 
 def look() -> Schedulers:
-    """The schedulers now. Two queries."""
-    holder = Lease.objects.values_list("holder", flat=True).first() or ""
-    nodes = list(Node.objects.with_life(conf().node_timeout).order_by("-heartbeat_at"))
+    """The schedulers now. One query, unless none was heard of in the last day."""
+    lease = Lease.objects.values("holder")
+    known = Node.objects.with_life(conf().node_timeout).annotate(holder=Subquery(lease[:1]))
+    nodes = list(known.order_by("-heartbeat_at"))
+    holder = nodes[0].holder if nodes else lease.values_list("holder", flat=True).first()
     # Who was deposed in this moment may not have said so yet.
     leading = sorted(
         (node for node in nodes if node.alive and node.leading), key=lambda node: node.name != holder
@@ -49,7 +53,7 @@ def look() -> Schedulers:
         leader=leader and _scheduler(leader),
         standbys=tuple(_scheduler(node) for node in nodes if node.alive and node is not leader),
         dead=tuple(_scheduler(node) for node in nodes if not node.alive),
-        last_leader=holder,
+        last_leader=holder or "",
     )
 
 

@@ -13,7 +13,11 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, URLResolver, path, reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from hotdata.pages import dashboard
+from hotdata.pages.access import may_see
 
 NAVIGATION = (
     ("job", _("Jobs")),
@@ -47,6 +51,17 @@ class HotdataSite(admin.AdminSite):
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
         return super().each_context(request) | {"navigation": list(self._links(request))}
 
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        """The dashboard."""
+        now = timezone.now()
+        context = self.each_context(request) | {
+            "title": self.index_title,
+            "now": now,
+            "dashboard": dashboard.build(request.user, now),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, self.index_template or "hotdata/dashboard.html", context)
+
     def tables(self, request: HttpRequest) -> HttpResponse:
         """Django's own index: every model that the user may see, those of other apps, too."""
         context = self.each_context(request) | {
@@ -62,9 +77,7 @@ class HotdataSite(admin.AdminSite):
         index = reverse("admin:index", current_app=self.name)
         yield Link(label=_("Dashboard"), url=index, current=here == index)
         for model, label in NAVIGATION:
-            if request.user.has_perm(f"hotdata.view_{model}") or request.user.has_perm(
-                f"hotdata.change_{model}"
-            ):
+            if may_see(request.user, model):
                 url = reverse(f"admin:hotdata_{model}_changelist", current_app=self.name)
                 yield Link(label=label, url=url, current=here.startswith(url))
         tables = reverse("admin:tables", current_app=self.name)
