@@ -2,11 +2,13 @@
 
 Most reads need none. One that finds no entry does, and a stranger who asks for a thousand keys or sources that don't
 exist must not make a thousand queries of that: so the names of all sources are looked up, once a second as well.
-While one thread looks, the others take what was known before, if anything was.
+While one thread looks, the others take what was known before, if anything was. So does everybody while the database
+is away: a reader is not refused for want of an answer that was known a moment ago.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -15,12 +17,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import Error as AnyDatabaseError
+from django.db import close_old_connections
 from django.db.models.signals import post_delete, post_save
 
 from hotdata.exceptions import BadSource, UnknownSource
 from hotdata.keys import KeyPattern
 from hotdata.models import Key, Source
 from hotdata.models.acceptance import KeyPolicy
+
+logger = logging.getLogger(__name__)
 
 KEPT = 1.0  # seconds
 NAMES = ""  # what the names of all sources are known by; it is the name of none
@@ -56,9 +62,10 @@ class _Known:
     def __init__(self) -> None:
         self._looking = threading.Lock()
         self._found: dict[str, tuple[float, Any]] = {}
+        self._away = False
 
     def get(self, name: str, look_up: Callable[[], Any]) -> Any:
-        """What `look_up` gives, now or within the last second."""
+        """What `look_up` gives, now or within the last second; while it fails, what it gave last."""
         until, found = self._found.get(name, (0.0, None))
         if time.monotonic() < until:
             return found
@@ -78,9 +85,25 @@ class _Known:
         until, found = self._found.get(name, (0.0, None))
         if time.monotonic() < until:
             return found
-        found = look_up()
+        away: AnyDatabaseError | None = None
+        try:
+            found = look_up()
+        except AnyDatabaseError as error:
+            if name not in self._found:
+                raise
+            away = error
+            close_old_connections()  # what broke would stay so, in a thread that serves no request
+        self._note(away)
         self._found[name] = time.monotonic() + KEPT, found
         return found
+
+    def _note(self, away: AnyDatabaseError | None) -> None:
+        """Say once that the database is away, and once that it is back."""
+        if away is not None and not self._away:
+            logger.warning("definitions.database_away error=%s", away)
+        elif away is None and self._away:
+            logger.info("definitions.database_back")
+        self._away = away is not None
 
 
 _known = _Known()

@@ -208,7 +208,7 @@ class Source(Budget, Upkeep, Acceptance):
 
     def placeholders_by_key(self) -> dict[str, dict[str, str]]:
         """By pinned key, the texts that the path and query are filled with beside the key."""
-        return dict(self.pinned.values_list("key", "placeholders"))
+        return {pinned.key: pinned.placeholders for pinned in self.pinned.all()}
 
 
 class Key(models.Model):

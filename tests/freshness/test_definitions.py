@@ -162,6 +162,29 @@ def test_a_database_that_fails_is_asked_again(monkeypatch: pytest.MonkeyPatch) -
     assert definition_of("stock").source.name == "stock"
 
 
+@in_threads
+def test_a_database_that_is_away_takes_nothing_away_from_what_was_known(
+    monkeypatch: pytest.MonkeyPatch, now: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    make_source(name="stock")
+    known, asked = definition_of("stock"), []
+
+    def fail(name: str) -> None:
+        asked.append(name)
+        raise OperationalError("The server is away.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(definitions, "_look_up", fail)
+        for _ in range(3):
+            now[0] += definitions.KEPT
+            assert all(definition_of("stock") is known for _ in range(100))
+    assert asked == ["stock"] * 3, "once a second"
+    now[0] += definitions.KEPT
+    assert definition_of("stock") is not known
+    said = [record.getMessage().split()[0] for record in caplog.records if "database" in record.getMessage()]
+    assert said == ["definitions.database_away", "definitions.database_back"]
+
+
 # Edits
 
 
