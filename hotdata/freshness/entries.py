@@ -142,13 +142,16 @@ def name_of(source: str, key: str) -> str:
     return f"e:{source}:{storage_name(key)}"
 
 
-def read(source: str, key: str) -> Stored | None:
-    """The stored entry of a checked key, fresh or stale; None when there is none. Raises CacheUnavailable."""
+def read(source: str, key: str, *, replica: bool = False) -> Stored | None:
+    """The stored entry of a checked key, fresh or stale; None when there is none. Raises CacheUnavailable.
+
+    It may come from a `replica`, where there are any, if the caller can do with what was true a moment ago.
+    """
     # As `redis.guarded` does, which would cost this hot path a microsecond.
     if outage.on:
         outage.check()
     try:
-        found = redis.client(write=False).get(redis.name(name_of(source, key)))
+        found = redis.client(write=not replica).get(redis.name(name_of(source, key)))
     except redis.FAILURES as error:
         raise outage.note(error) from error
     if outage.on:
@@ -156,13 +159,13 @@ def read(source: str, key: str) -> Stored | None:
     return decode(found) if found is not None else None
 
 
-def read_many(source: str, keys: Iterable[str]) -> dict[str, Stored]:
-    """The stored entries of those checked `keys` that have one, in one round trip. Raises CacheUnavailable."""
+def read_many(source: str, keys: Iterable[str], *, replica: bool = False) -> dict[str, Stored]:
+    """`read` for those checked `keys` that have an entry, in one round trip. Raises CacheUnavailable."""
     asked = list(dict.fromkeys(keys))
     if not asked:
         return {}
     with redis.guarded():
-        found = redis.client(write=False).mget([redis.name(name_of(source, key)) for key in asked])
+        found = redis.client(write=not replica).mget([redis.name(name_of(source, key)) for key in asked])
     stored = {key: decode(value) for key, value in zip(asked, found, strict=True) if value is not None}
     return {key: entry for key, entry in stored.items() if entry is not None}
 

@@ -32,7 +32,7 @@ def get(source: str, key: str) -> Entry:
     """
     checked = _checked(source, key)
     try:
-        stored = entries.read(source, checked)
+        stored = entries.read(source, checked, replica=True)
     except CacheUnavailable as error:
         return _last_known(source, checked, error)
     if stored is not None:
@@ -65,7 +65,7 @@ def get_many(source: str, keys: Iterable[str]) -> dict[str, Entry | ReadError]:
 
 
 def _found(source: str, names: Sequence[str]) -> dict[str, Entry | ReadError]:
-    stored = entries.read_many(source, names)
+    stored = entries.read_many(source, names, replica=True)
     found: dict[str, Entry | ReadError] = {name: _served(stored[name]) for name in names if name in stored}
     missing = [name for name in names if name not in found]
     # Without any entry, the source itself may not exist.

@@ -105,7 +105,9 @@ def cache() -> Any:
 def client(*, write: bool = True) -> Any:
     """The client of the Redis that holds the entries. (Its types say of each answer that it may be any of all.)
 
-    What needs no `write` may come from a replica, where there are any.
+    What needs no `write` may come from a replica, where there are any (django-redis takes every LOCATION but the
+    first for one). That is for readers alone: who decides by what is stored whether to fetch it must not decide by
+    what was true a moment ago.
     """
     return cache().client.get_client(write=write)
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 from redis import Redis
 
 import hotdata
 from hotdata.exceptions import CacheUnavailable, NotReady, ReadError, UnknownKey
-from hotdata.freshness import entries, flights, leases, meters
+from hotdata.freshness import entries, flights, leases, meters, planner
 from hotdata.freshness.entries import Entry
 from hotdata.freshness.fetching import REST, Fetch
 from hotdata.freshness.meters import Served
@@ -157,6 +158,35 @@ def test_nobody_waits_longer_than_the_patience_for_many_keys(demo: DemoUpstream,
     assert time.monotonic() - begun < len(keys) / 4, "it waited for each in turn"
     assert {type(answer) for answer in found.values()} == {NotReady}
     demo.stop()
+
+
+# Replicas
+
+
+@pytest.fixture
+def lagging(own_redis: OwnRedis, settings: Settings, redis: Redis) -> None:
+    """The caches are in a Redis with a replica that has heard of nothing."""
+    replica = settings.REDIS_URL
+    settings.CACHES = {
+        alias: {**cache, "LOCATION": [own_redis.url, replica]} for alias, cache in settings.CACHES.items()
+    }
+
+
+def test_what_a_replica_has_not_heard_of_is_not_fetched_again(demo: DemoUpstream, lagging: None) -> None:
+    stocks(demo)
+    demo.latency = SLOW
+    assert {entry.value["symbol"] for entry in outcomes()} == {"AAPL"}
+    assert outcome().value["symbol"] == "AAPL"
+    assert hotdata.get_many("stock", ["AAPL"])["AAPL"].value["symbol"] == "AAPL"
+    assert asked(demo) == ["AAPL"]
+
+
+def test_a_plan_goes_by_what_was_written_and_not_by_a_replica(demo: DemoUpstream, lagging: None) -> None:
+    source = stocks(demo)
+    source.pinned.create(key="AAPL")
+    store()
+    assert planner.due_keys(source, timezone.now()) == []
+    assert entries.read("stock", "AAPL", replica=True) is None
 
 
 # What fails
