@@ -328,3 +328,52 @@ def test_another_method_is_405_in_json(method: str, path: str, check_csrf: bool)
 def test_a_read_needs_no_cookie_and_sets_none(client: Client) -> None:
     store()
     assert not client.get("/api/hot/stock/AAPL").cookies
+
+
+# Languages
+
+
+LANGUAGES = {"Accept-Language": "zh-Hans;q=0.9, de;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/hot/stock/AAPL", 200),
+        ("/api/hot/stock?key=AAPL", 200),
+        ("/api/hot/stock?key=AAPL&key=TSLA", 200),
+        ("/api/hot/stock/TSLA", 404),
+        ("/api/hot/nothing", 400),
+        ("/api/hot/a/b/c/", 404),
+    ],
+)
+@pytest.mark.parametrize("logged_in", [False, True])
+def test_what_is_for_everybody_varies_by_nothing(
+    client: Client, admin_user: Any, path: str, status: int, logged_in: bool
+) -> None:
+    store()
+    if logged_in:
+        client.force_login(admin_user)
+    client.cookies["django_language"] = "de"
+    answer = client.get(path, headers=LANGUAGES)
+    assert answer.status_code == status
+    assert "Vary" not in answer
+    assert "Content-Language" not in answer
+
+
+def test_an_answer_without_a_body_varies_by_nothing_either(client: Client) -> None:
+    store(hash="1a2b")
+    answer = client.get("/api/hot/stock/AAPL", headers={"If-None-Match": "*"} | LANGUAGES)
+    assert (answer.status_code, "Vary" in answer) == (304, False)
+
+
+def test_pages_are_in_the_language_of_their_reader(client: Client) -> None:
+    answer = client.get("/admin/login/", headers=LANGUAGES)
+    assert "Accept-Language" in answer["Vary"]
+    assert answer["Content-Language"] == "zh-hans"
+
+
+def test_what_is_for_staff_varies_by_who_asks(client: Client, admin_user: Any) -> None:
+    client.force_login(admin_user)
+    answer = client.get("/api/freshness/stock", headers=LANGUAGES)
+    assert (answer.status_code, answer["Vary"]) == (200, "Cookie")
