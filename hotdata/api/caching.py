@@ -9,7 +9,10 @@ once a day would serve what is a day old.
 
 ETag, If-None-Match (RFC 9110, 8.8.3 and 13.1.2): weak, since the same value comes with another age each time.
 
-Cache-Status (RFC 9211): whether the value was there, or was fetched while this reader waited; and its `ttl`.
+Cache-Status (RFC 9211): whether the value was there (`hit`), or was fetched while this reader waited (`fwd=miss`); its
+`ttl`, below 0 when it is stale; and as `detail` why it is what the process has read last: Redis is away (`redis-down`)
+or has lost it (`redis-lost`). Several values make one answer: a hit if all were there, and with the `ttl` that is
+the shortest.
 """
 
 from __future__ import annotations
@@ -42,8 +45,7 @@ def cached(request: HttpRequest, answer: HttpResponse, entries: Sequence[Entry])
         answer = HttpResponseNotModified()
     if etag:
         answer["ETag"] = etag
-    if len(entries) == 1:
-        answer["Cache-Status"] = _status(entries[0])
+    answer["Cache-Status"] = _status(entries)
     age = int(max(entry.age for entry in entries))
     fresh_for = math.floor(min(entry.fresh_for for entry in entries))
     kept_for = math.floor(min(entry.kept_for for entry in entries))
@@ -76,12 +78,15 @@ def _weak(etag: str) -> str:
     return etag if etag.startswith("W/") else f"W/{etag}"
 
 
-def _status(entry: Entry) -> str:
-    how = ["fwd=miss", "stored"] if entry.fetched_now else ["hit"]
-    how.append(f"ttl={math.floor(entry.fresh_for)}")
-    if PRINTABLE.fullmatch(entry.key):
-        escaped = re.sub(r'(["\\])', r"\\\1", entry.key)
+def _status(entries: Sequence[Entry]) -> str:
+    fetched = any(entry.fetched_now for entry in entries)
+    how = ["fwd=miss", "stored"] if fetched else ["hit"]
+    how.append(f"ttl={math.floor(min(entry.fresh_for for entry in entries))}")
+    if len(entries) == 1 and PRINTABLE.fullmatch(entries[0].key):
+        escaped = re.sub(r'(["\\])', r"\\\1", entries[0].key)
         how.append(f'key="{escaped}"')
-    if entry.last_known:
-        how.append("detail=redis-down")
+    last_known = [entry for entry in entries if entry.last_known]
+    if last_known:
+        lost = all(entry.lost for entry in last_known)
+        how.append("detail=redis-lost" if lost else "detail=redis-down")
     return "; ".join([CACHE, *how])

@@ -57,7 +57,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     kept_for: float
     """Seconds until it is gone, unless it is refreshed."""
     last_known: bool
-    """Whether Redis is away, and this is what the process has read last."""
+    """Whether this is what the process has read last, since Redis is away or has lost it."""
+    lost: bool
+    """Of what is last known: whether Redis is there and has lost it, as in a flush."""
     fetched_now: bool
     """Whether there was nothing, and the reader waited while it was fetched."""
 
@@ -86,7 +88,9 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     placeholders: dict[str, str] = {}
     """What it was asked for with beside the key, so that one that isn't pinned can be asked for again."""
 
-    def entry(self, now: float, *, last_known: bool = False, fetched_now: bool = False) -> Entry:
+    def entry(
+        self, now: float, *, last_known: bool = False, lost: bool = False, fetched_now: bool = False
+    ) -> Entry:
         return Entry(
             source=self.source,
             key=self.key,
@@ -98,6 +102,7 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
             fresh_for=self.soft_expiry - now,
             kept_for=self.hard_expiry - now,
             last_known=last_known,
+            lost=lost,
             fetched_now=fetched_now,
         )
 

@@ -116,7 +116,7 @@ def _fetched(definition: Definition, keys: Sequence[str]) -> dict[str, Entry | R
         known = {key: stored for key in wanted if (stored := last_known.get(source.name, key)) is not None}
         if known or len(wanted) > 1:
             flights.start(source, wanted)
-        answers |= {key: _remembered(stored) for key, stored in known.items()}
+        answers |= {key: _remembered(stored, lost=True) for key, stored in known.items()}
         answers |= {key: _waited_for(definition, key, until) for key in wanted if key not in known}
     return answers
 
@@ -144,9 +144,9 @@ def _waited_for(definition: Definition, key: str, until: float) -> Entry | ReadE
 # When Redis is away, or has lost it
 
 
-def _remembered(stored: Stored) -> Entry:
-    """What a reader gets of what this process has read last."""
-    entry = stored.entry(time.time(), last_known=True)
+def _remembered(stored: Stored, *, lost: bool = False) -> Entry:
+    """What a reader gets of what this process has read last, since Redis is away or has `lost` it."""
+    entry = stored.entry(time.time(), last_known=True, lost=lost)
     meters.note(entry.source, Served.LAST_KNOWN, entry.age)
     return entry
 

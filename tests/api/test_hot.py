@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 from django.test import Client
 from django.utils import timezone
+from redis import Redis
 
 from hotdata.freshness import definitions
 from hotdata.models import Source
@@ -216,7 +217,10 @@ def test_what_was_fetched_for_this_reader_says_so(client: Client, settings: Any)
         Source.objects.update(base_url=upstream.url)
         definitions.forget()
         fetched, again = (client.get("/api/hot/stock/AAPL") for _ in range(2))
+        one_of_two, both = (client.get("/api/hot/stock?key=AAPL&key=MSFT") for _ in range(2))
         close_upstreams()
+    assert one_of_two["Cache-Status"].startswith("hotdata; fwd=miss; stored; ttl=")
+    assert both["Cache-Status"].startswith("hotdata; hit; ttl=")
     assert fetched.status_code == 200
     assert fetched["Cache-Status"].startswith("hotdata; fwd=miss; stored; ttl=")
     assert again["Cache-Status"].startswith("hotdata; hit; ttl=")
@@ -231,8 +235,24 @@ def test_what_is_last_known_while_redis_is_away_says_so(client: Client, settings
     assert (answer.json()["value"], answer.json()["last_known"]) == ("known", True)
     assert answer["Cache-Status"].endswith('; key="AAPL"; detail=redis-down')
     assert answer["ETag"] == 'W/"1a2b"'
-    shown = client.get("/api/hot/stock?key=AAPL").json()["entries"]["AAPL"]
-    assert shown["last_known"] is True
+    several = client.get("/api/hot/stock?key=AAPL")
+    assert several.json()["entries"]["AAPL"]["last_known"] is True
+    assert several["Cache-Status"].endswith("; detail=redis-down")
+
+
+@pytest.mark.parametrize("path", ["/api/hot/stock/AAPL", "/api/hot/stock?key=AAPL&key=MSFT"])
+def test_what_is_last_known_after_a_flush_says_that_redis_has_lost_it(
+    client: Client, redis: Redis, path: str
+) -> None:
+    for key in ("AAPL", "MSFT"):
+        store(key=key)
+    assert "detail" not in client.get(path)["Cache-Status"]
+    redis.flushdb()
+    rest("stock", "AAPL", "MSFT")
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer["Cache-Status"].startswith("hotdata; hit; ttl=")
+    assert answer["Cache-Status"].endswith("; detail=redis-lost")
 
 
 # Several keys
@@ -246,6 +266,7 @@ def test_several_keys_are_cached_as_long_as_each_of_them_is_good(client: Client)
     assert 50 <= age < 60
     assert 20 < told["max-age"] - age <= 30, "as MSFT"
     assert 610 <= told["max-age"] + told["stale-if-error"] - age <= 650, "as AAPL"
+    assert answer["Cache-Status"] == f"hotdata; hit; ttl={told['max-age'] - age}"
 
 
 def test_several_keys_are_not_sent_again_while_none_of_them_has_another_value(client: Client) -> None:
@@ -264,7 +285,7 @@ def test_several_keys_are_not_sent_again_while_none_of_them_has_another_value(cl
 def test_several_keys_of_which_one_is_missing_are_not_cached(client: Client) -> None:
     store()
     answer = client.get("/api/hot/stock?key=AAPL&key=TSLA")
-    assert (answer["Cache-Control"], "Age" in answer) == ("no-store", False)
+    assert (answer["Cache-Control"], "Age" in answer, "Cache-Status" in answer) == ("no-store", False, False)
 
 
 def test_several_keys_are_answered_each_for_itself(client: Client) -> None:
