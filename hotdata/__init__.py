@@ -4,6 +4,7 @@
 @hotdata.fetcher         register a function that fetches a source's keys
 hotdata.get(source, key) read hot data; hotdata.get_many(source, keys) for several
 hotdata.freshness(source) what readers of a source got lately: how old, how often, within its objective?
+hotdata.SourceName       the type of a task's parameter that names a source
 hotdata.current_run()    inside a task: its progress, deadline and cancellation
 """
 
@@ -21,15 +22,17 @@ if TYPE_CHECKING:
     from hotdata.execution.context import current_run
     from hotdata.freshness.entries import Entry
     from hotdata.freshness.reads import get, get_many
+    from hotdata.models.sources import SourceName
     from hotdata.observing.freshness import Freshness
 
 __version__ = VERSION
 
-__all__ = ["Entry", "current_run", "fetcher", "freshness", "get", "get_many", "task"]
+__all__ = ["Entry", "SourceName", "current_run", "fetcher", "freshness", "get", "get_many", "task"]
 
 # These need Django's models, which can't be imported while Django still loads its apps, this one among them.
 _LATE = {
     "Entry": "hotdata.freshness.entries",
+    "SourceName": "hotdata.models.sources",
     "get": "hotdata.freshness.reads",
     "get_many": "hotdata.freshness.reads",
     "current_run": "hotdata.execution.context",

@@ -26,6 +26,17 @@ TaskFunction = Callable[..., Any]
 FetcherFunction = Callable[[Sequence[str]], Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class Names:
+    """In a parameter's `typing.Annotated`: its value is the name of something that must exist when a job is edited.
+
+    By the time the job runs it may be gone; to say so then is the task's own affair.
+    """
+
+    missing: Callable[[Any], str]
+    """Given a value of the parameter's type, what is wrong with it; empty if there is what it names."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Param:
     """One parameter of a task."""
@@ -36,6 +47,8 @@ class Param:
     default: Any = None
     bare_type: Any = None
     """The type without what `typing.Annotated` adds to it."""
+    names: tuple[Names, ...] = ()
+    """What `typing.Annotated` adds of these, around the whole type."""
 
     def describe(self) -> str:
         """The parameter as its author wrote it, e.g. ``days: int = 90``."""
@@ -54,6 +67,13 @@ class Param:
             return msgspec.convert(value, self.type, str_keys=True)
         except msgspec.ValidationError as error:
             raise BadParams(f"{self.name}: {error}.", param=self.name) from error
+
+    def check_names(self, value: Any) -> None:
+        """Raise BadParams if the converted `value` names what doesn't exist. None names nothing."""
+        for names in self.names:
+            missing = names.missing(value) if value is not None else ""
+            if missing:
+                raise BadParams(f"{self.name}: {missing}", param=self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +102,12 @@ class Task:
             if param.required and param.name not in params:
                 raise BadParams(f"{param.name}: this parameter is required.", param=param.name)
         return {name: known[name].convert(value) for name, value in params.items()}
+
+    def check_names(self, params: Mapping[str, Any]) -> None:
+        """Raise BadParams, naming the parameter, if one of the valid `params` names what doesn't exist."""
+        for param in self.params:
+            if param.name in params:
+                param.check_names(param.convert(params[param.name]))
 
 
 def _check_storable(params: dict[str, Any]) -> None:
@@ -262,6 +288,9 @@ def _param(
         required=required,
         default=None if required else parameter.default,
         bare_type=bare_types[parameter.name],
+        names=tuple(
+            added for added in getattr(types[parameter.name], "__metadata__", ()) if isinstance(added, Names)
+        ),
     )
     try:
         msgspec.json.schema(param.type)

@@ -18,6 +18,7 @@ from hotdata.exceptions import BadParams, UnknownSource
 from hotdata.freshness import planner, refresh
 from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
+from hotdata.models.sources import SourceName
 from hotdata.observing import freshness, health, retention
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=3600)]
@@ -26,7 +27,7 @@ Age = Annotated[int, msgspec.Meta(ge=1, le=retention.MAX_DAYS)]
 
 
 @hotdata.task
-def refresh_source(source: str, keys: list[str] | None = None) -> dict[str, Any]:
+def refresh_source(source: SourceName, keys: list[str] | None = None) -> dict[str, Any]:
     """Refresh a source's hot set, or the given keys of it."""
     row = _source(source)
     return _refresh(row, planner.hot_set(row) if keys is None else keys)
@@ -52,7 +53,7 @@ def refresh_due(seconds: Seconds = 0) -> dict[str, Any]:
 
 @hotdata.task
 def warm_up(
-    source: str = "forecast", cities_of: str = "weather", days_ahead: DaysAhead = 1
+    source: SourceName = "forecast", cities_of: SourceName = "weather", days_ahead: DaysAhead = 1
 ) -> dict[str, Any]:
     """Fetch the forecast of every known city for a coming day, by default tomorrow.
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -330,6 +330,34 @@ def test_params_that_do_not_fit_are_refused_with_the_reason(params: Any, param: 
 def test_a_task_without_parameters_says_so() -> None:
     with pytest.raises(BadParams, match="made has no parameter 'x'; it takes: none"):
         make_task(lambda: None).validate({"x": 1})
+
+
+# Names
+
+
+Metal = Annotated[str, registry.Names(lambda name: "" if name == "gold" else f"{name!r} is no metal.")]
+
+
+def smelt(metal: Metal = "lead", other: Annotated[str | None, *Metal.__metadata__] = None) -> None:
+    pass
+
+
+def test_what_is_named_must_exist_for_who_edits_and_not_for_who_runs() -> None:
+    task = make_task(smelt)
+    for params in ({}, {"metal": "gold"}, {"other": None}, {"other": "gold"}):
+        task.check_names(params)
+    for name in ("metal", "other"):
+        assert task.validate({name: "tin"}) == {name: "tin"}
+        with pytest.raises(BadParams) as refused:
+            task.check_names({name: "tin"})
+        assert (str(refused.value), refused.value.param) == (f"{name}: 'tin' is no metal.", name)
+
+
+def test_a_parameter_that_names_something_is_described_as_any_other() -> None:
+    assert [param.describe() for param in make_task(smelt).params] == [
+        "metal: str = 'lead'",
+        "other: str | None = None",
+    ]
 
 
 # Fetchers

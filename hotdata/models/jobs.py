@@ -177,12 +177,20 @@ class Job(Policies, Pausable):
 
     def _check_task(self) -> dict[str, str]:
         try:
-            registry.tasks.get(self.task).validate(self.params)
+            task = registry.tasks.get(self.task)
+            task.validate(self.params)
+            # A job whose source was deleted since may still be edited, such as paused.
+            if (self.task, self.params) != self._on_record():
+                task.check_names(self.params)
         except UnknownTask as error:
             return {"task": str(error)}
         except BadParams as error:
             return {"params": str(error)}
         return {}
+
+    def _on_record(self) -> tuple[str, Any] | None:
+        """The task and the parameters as they were saved last."""
+        return Job.objects.filter(pk=self.pk).values_list("task", "params").first()
 
     # Editing
 
@@ -226,12 +234,14 @@ class Job(Policies, Pausable):
     ) -> Run:
         """Ask for a run as soon as possible, beside the schedule and without touching it.
 
-        `params` replace those given in the definition, name by name. The run is on record when this returns,
-        and is started by the leader once the transaction commits, or by `node`, where one is named. Raises
-        UnknownTask and BadParams.
+        `params` replace those given in the definition, name by name, and must name what exists. The run is on record
+        when this returns, and is started by the leader once the transaction commits, or by `node`, where one is
+        named. Raises UnknownTask and BadParams.
         """
         merged = self.params | (params or {})
-        registry.tasks.get(self.task).validate(merged)
+        task = registry.tasks.get(self.task)
+        task.validate(merged)
+        task.check_names(params or {})
         now = timezone.now()
         with transaction.atomic():
             run = Run.objects.create(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -209,6 +209,15 @@ class Source(Budget, Upkeep, Acceptance):
     def placeholders_by_key(self) -> dict[str, dict[str, str]]:
         """By pinned key, the texts that the path and query are filled with beside the key."""
         return {pinned.key: pinned.placeholders for pinned in self.pinned.all()}
+
+
+def _missing(name: str) -> str:
+    names = Source.objects.values_list("name", flat=True)
+    return "" if name in names else f"There is no source {name!r}. Sources: {', '.join(names) or 'none'}."
+
+
+SourceName = Annotated[str, registry.Names(_missing)]
+"""The type of a task's parameter that names a source: a job with another name is refused where it is edited."""
 
 
 class Key(models.Model):

@@ -88,6 +88,7 @@ BAD_INPUTS = [
     ("params", {"params": '{"nothing": 1}'}),
     ("params", {"params": '{"days": NaN}'}),
     ("params", {"task": "refresh_source", "params": "{}"}),
+    ("params", {"task": "refresh_source", "params": '{"source": "nothing"}'}),
     ("params", {"task": "warm_up", "params": '{"source": "a\\u0000b"}'}),
     ("trigger", {"trigger": ""}),
     ("trigger", {"trigger": "sometimes"}),

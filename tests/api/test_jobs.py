@@ -11,7 +11,7 @@ from django.test import Client
 
 from hotdata.models import ChangeCounter, Job, Run
 from hotdata.models.runs import Cause, State
-from tests.builders import Staff, make_job, registered
+from tests.builders import Staff, make_job, make_source, registered
 
 pytestmark = pytest.mark.django_db
 
@@ -174,6 +174,7 @@ def test_other_parameters_than_the_jobs_own_need_the_permission_to_change_it(sta
 
 def test_parameters_replace_the_jobs_own_by_name(staff: Staff) -> None:
     make_job(name="warm", task="warm_up", params={"source": "forecast", "days_ahead": 1})
+    make_source(name="weather")
     trigger(staff("run_job", "change_job"), "warm", {"params": {"days_ahead": 3, "cities_of": "weather"}})
     assert Run.objects.get().params == {"source": "forecast", "days_ahead": 3, "cities_of": "weather"}
     assert Job.objects.get().params == {"source": "forecast", "days_ahead": 1}

@@ -163,6 +163,14 @@ def test_parameters_that_do_not_fit_are_refused_and_nothing_runs(
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize("later", [(), ("--at", "in 5 minutes")])
+def test_a_parameter_that_names_no_source_is_refused_as_the_text_that_it_is(later: tuple[str, ...]) -> None:
+    make_job(name="refresh", task="refresh_source", params={"source": "stock"})
+    says = refused("refresh", "--param", "source=7", *later)
+    assert says == "source: There is no source '7'. Sources: none."
+    assert (Run.objects.count(), Job.objects.count()) == (0, 1)
+
+
 def test_a_job_that_does_not_exist_is_refused_with_those_that_do(job_of: JobOf) -> None:
     job_of(echo, name="update_stocks")
     assert refused("stocks") == "There is no job named 'stocks'. Jobs: update_stocks."

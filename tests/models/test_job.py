@@ -15,7 +15,7 @@ from django.template import Context, Template
 from hotdata.exceptions import BadParams, BadTrigger, UnknownTask
 from hotdata.models import ChangeCounter, Job, Run, Schedule
 from hotdata.models.runs import Cause, State
-from tests.builders import make_job, make_run
+from tests.builders import make_job, make_run, make_source
 from tests.threads import PATIENCE, in_thread
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +58,7 @@ def errors(job: Job) -> dict[str, str]:
     ],
 )
 def test_a_good_definition_is_accepted(clock: Any, fields: dict[str, Any]) -> None:
+    make_source(name="stock")
     assert errors(Job(**fields)) == {}
 
 
@@ -71,6 +72,12 @@ def test_a_good_definition_is_accepted(clock: Any, fields: dict[str, Any]) -> No
         ({"params": {"x": 1}}, "params", "refresh_due has no parameter 'x'; it takes: seconds."),
         ({"task": "refresh_source"}, "params", "source: this parameter is required."),
         ({"task": "refresh_source", "params": {"source": 5}}, "params", "source: Expected `str`, got `int`."),
+        (
+            {"task": "refresh_source", "params": {"source": "stok"}},
+            "params",
+            "source: There is no source 'stok'. Sources: news, stock.",
+        ),
+        ({"task": "warm_up", "params": {"cities_of": ""}}, "params", "cities_of: There is no source ''."),
         ({"params": []}, "params", "must be a JSON object, not list"),
         ({"params": "source"}, "params", "must be a JSON object, not str"),
         ({"trigger": "moon"}, "trigger", "not a valid choice"),
@@ -106,6 +113,8 @@ def test_a_good_definition_is_accepted(clock: Any, fields: dict[str, Any]) -> No
 def test_a_bad_field_is_refused_by_its_name(
     clock: Any, fields: dict[str, Any], blamed: str, message: str
 ) -> None:
+    make_source(name="stock")
+    make_source(name="news", enabled=False)
     assert message in errors(Job(**(CRON | fields)))[blamed]
 
 
@@ -121,6 +130,16 @@ def test_a_one_off_that_has_run_may_still_be_edited(clock: Any) -> None:
     assert errors(job) == {}
     job.save()
     assert Job.objects.get().title == "It was nice"
+
+
+def test_a_job_whose_source_was_deleted_may_still_be_edited_but_not_be_given_another_that_is_not_there(
+    clock: Any,
+) -> None:
+    job = make_job(task="refresh_source", params={"source": "stock"})
+    job.title = "It was nice"
+    assert errors(job) == {}
+    job.params = {"source": "gone"}
+    assert "There is no source 'gone'. Sources: none." in errors(job)["params"]
 
 
 @pytest.mark.parametrize(
@@ -330,8 +349,9 @@ def test_params_of_a_run_replace_the_definitions_name_by_name() -> None:
     assert job.params == {"source": "stock", "keys": ["AAPL"]}
 
 
-@pytest.mark.parametrize("params", [{"keys": "AAPL"}, {"source": None}, {"more": 1}])
+@pytest.mark.parametrize("params", [{"keys": "AAPL"}, {"source": None}, {"source": "stok"}, {"more": 1}])
 def test_params_that_do_not_fit_make_no_run(params: dict[str, Any]) -> None:
+    make_source(name="stock")
     job = make_job(task="refresh_source", params={"source": "stock"})
     changes = ChangeCounter.current()
     with pytest.raises(BadParams):

@@ -128,7 +128,7 @@ def _read_param(job: Job, text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise CommandError(f"--param {text!r} must have the form name=value.")
-    types = {param.name: param.type for param in registry.tasks.get(job.task).params}
+    types = {param.name: param.bare_type for param in registry.tasks.get(job.task).params}
     if types.get(name) is str:
         return name, value
     try:
