@@ -37,7 +37,10 @@ class Fetch:
     By default that is so for what is fresh.
     """
     rest: timedelta = REST
-    """How long a key whose fetch failed is left alone, by everybody; a little longer if the upstream asks for it."""
+    """How long a key whose fetch failed is left alone, by everybody; a little longer if the upstream asks for it.
+
+    One that was postponed is left alone until the gate may let it through.
+    """
     run_id: int | None = None
     progress: Progress = lambda done, total: None
 
@@ -70,8 +73,9 @@ class Fetch:
         """
         failed: Collection[str] = ours
         rest = self.rest
+        postponed: dict[str, timedelta] = {}
         try:
-            refreshed = self._refresh(ours)
+            refreshed = self._refresh(ours, postponed)
             failed = _failed(refreshed, ours) if refreshed is not None else ()
             return refreshed
         except RefreshFailed as error:
@@ -81,14 +85,18 @@ class Fetch:
         finally:
             with suppress(CacheUnavailable):  # then they expire
                 for key, lease in ours.items():
-                    lease.end(rest=rest if key in failed else timedelta(0))
+                    if key in postponed:
+                        lease.end(rest=min(postponed[key], LONGEST_WISHED))
+                    else:
+                        lease.end(rest=rest if key in failed else timedelta(0))
 
     def _is_due(self, stored: Stored) -> bool:
         if self.seen is None:
             return stored.soft_expiry <= time.time()
         return stored.fetched_at <= self.seen.get(stored.key, 0.0) + SAME
 
-    def _refresh(self, ours: Mapping[str, Lease]) -> Refreshed | None:
+    def _refresh(self, ours: Mapping[str, Lease], postponed: dict[str, timedelta]) -> Refreshed | None:
+        """`run`, but for the leases. Notes which keys are `postponed`, and for how long."""
         # Whoever had the lease before may just have stored it.
         there = entries.read_many(self.source.name, ours)
         absent = absences.among(self.source.name, [key for key in ours if key not in there])
@@ -103,6 +111,7 @@ class Fetch:
             progress=self.progress,
             time_left=lambda: until - time.monotonic(),
             patience=self.patience,
+            postponed=postponed.__setitem__,
             run_id=self.run_id,
         )
 

@@ -22,7 +22,13 @@ from typing import Any
 import msgspec
 
 from hotdata.endpoints import Request
-from hotdata.exceptions import CacheUnavailable, HotdataError, UpstreamError, UpstreamForbidden
+from hotdata.exceptions import (
+    CacheUnavailable,
+    GateClosed,
+    HotdataError,
+    UpstreamError,
+    UpstreamForbidden,
+)
 from hotdata.freshness import absences, entries, meters
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.replies import Reply
@@ -42,6 +48,8 @@ TTL_JITTER = (
 )
 DIVISIBLE = frozenset({400, 404, 410, 422})
 """Statuses by which one bad key may have condemned its whole batch."""
+BUSY = frozenset({"budget", "concurrency"})
+"""Reasons of a gate that is closed because of other calls, and not because of what the upstream did."""
 
 Progress = Callable[[int, int], None]
 """Called with the keys done and the keys asked for; may raise to cut the refresh off."""
@@ -62,14 +70,22 @@ class Refreshed:
     failed: dict[str, str] = field(default_factory=dict)
     """By key, why; the first hundred."""
     failures: int = 0
+    postponed: int = 0
+    """Left for later, since the budget was used up by then; nobody was asked for these."""
 
 
 class RefreshFailed(HotdataError):
-    """Too many keys failed. ``result`` tells which and why; ``retry_after`` is the longest that was asked for."""
+    """Too many keys failed, or all were postponed.
+
+    ``result`` tells which failed and why; ``retry_after`` is the longest that was asked for.
+    """
 
     def __init__(self, result: Refreshed, errors: Sequence[UpstreamError]) -> None:
-        reasons = "; ".join(f"{key}: {why}" for key, why in list(result.failed.items())[:3])
-        super().__init__(f"{result.failures} of {result.asked} keys of {result.source} failed: {reasons}")
+        reasons = [f"{key}: {why}" for key, why in list(result.failed.items())[:3]] or [reason(errors[0])]
+        said = f"{result.failures} of {result.asked} keys of {result.source} failed"
+        if result.postponed:
+            said += f" and {result.postponed} were postponed"
+        super().__init__(f"{said}: {'; '.join(reasons)}")
         self.result = result
         self.permanent = all(error.permanent for error in errors)
         self.retry_after = max((error.retry_after for error in errors if error.retry_after), default=None)
@@ -83,6 +99,7 @@ def refresh(
     progress: Progress = lambda done, total: None,
     time_left: Callable[[], float | None] = lambda: None,
     patience: timedelta = PATIENCE,
+    postponed: Callable[[str, timedelta], None] = lambda key, delay: None,
     run_id: int | None = None,
 ) -> Refreshed:
     """Fetch `keys` of `source` and store their values.
@@ -91,12 +108,13 @@ def refresh(
     the key was asked for with when its value was stored.
 
     `time_left` gives the seconds that are left for all of it, of which up to `patience` may be spent in waiting for
-    the gate: what it lets through only later has failed. Raises RefreshFailed when all keys failed, or
-    more than the source tolerates; CacheUnavailable, before the first call, when there is nowhere to store to;
-    BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that is not
-    set; and whatever `progress` raises.
+    the gate. What its budget or concurrency lets through only later is postponed, and `postponed` is called with the
+    key and the time after which to ask again. Raises RefreshFailed when of the others all failed, or more than the
+    source tolerates, or when there are no others; CacheUnavailable, before the first call, when there is nowhere to
+    store to; BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that
+    is not set; and whatever `progress` raises.
     """
-    return _Refresh(source, list(keys), placeholders, progress, time_left, patience, run_id).run()
+    return _Refresh(source, list(keys), placeholders, progress, time_left, patience, postponed, run_id).run()
 
 
 class _Refresh:
@@ -110,6 +128,7 @@ class _Refresh:
         progress: Progress,
         time_left: Callable[[], float | None],
         patience: timedelta,
+        postponed: Callable[[str, timedelta], None],
         run_id: int | None,
     ) -> None:
         self._source = source
@@ -117,6 +136,7 @@ class _Refresh:
         self._progress = progress
         self._time_left = time_left
         self._patient_until = time.monotonic() + patience.total_seconds()
+        self._postponed = postponed
         self._run_id = run_id
         self._known: dict[str, Stored] = {}
         self._pending: set[Future[Reply]] = set()
@@ -231,7 +251,9 @@ class _Refresh:
         for key in reply.keys:
             self._done += 1
             value = self._known[key].value if reply.not_modified else values[key]
-            if isinstance(value, UpstreamError):
+            if isinstance(value, GateClosed) and value.reason in BUSY:
+                self._postpone(key, value)
+            elif isinstance(value, UpstreamError):
                 self._fail(key, value)
                 self._note_absence(key, value)
             else:
@@ -254,6 +276,11 @@ class _Refresh:
         self._result.failures += 1
         if len(self._result.failed) < FAILURES_SHOWN:
             self._result.failed[key] = reason(error)
+
+    def _postpone(self, key: str, closed: GateClosed) -> None:
+        self._errors.append(closed)
+        self._result.postponed += 1
+        self._postponed(key, closed.retry_after)
 
     def _stored(self, key: str, value: Any, reply: Reply) -> Stored:
         fetched_at = reply.started_at.timestamp()
@@ -294,7 +321,8 @@ class _Refresh:
             meters.flush()
 
     def _judge(self) -> Refreshed:
-        failures, asked = self._result.failures, self._result.asked
-        if failures and (failures == asked or failures > asked * self._source.max_failed_share):
+        failures, tried = self._result.failures, self._result.asked - self._result.postponed
+        too_many = failures and (failures == tried or failures > tried * self._source.max_failed_share)
+        if too_many or (self._result.postponed and not tried):
             raise RefreshFailed(self._result, self._errors)
         return self._result

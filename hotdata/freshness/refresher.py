@@ -54,6 +54,8 @@ class Kept:
     refreshed: int = 0
     unchanged: int = 0
     failures: int = 0
+    postponed: int = 0
+    """How often a key was left for later, since the budget was used up."""
     calls: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     """By key, why it failed last; the first of them."""
@@ -64,6 +66,7 @@ class Kept:
         self.refreshed += result.refreshed
         self.unchanged += result.unchanged
         self.failures += result.failures
+        self.postponed += result.postponed
         self.calls += result.calls
         for key, why in result.failed.items():
             if key in self.failed or len(self.failed) < FAILURES_SHOWN:
@@ -235,7 +238,8 @@ class _Keeper:
             raise
         except RefreshFailed as error:
             self._kept().add(error.result)
-            self._refresher.errors[self.source.name] = error
+            if error.result.failures:
+                self._refresher.errors[self.source.name] = error
         except Exception as error:  # noqa: BLE001 - likewise
             self._give_up(error)
         else:

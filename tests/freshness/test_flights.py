@@ -240,7 +240,7 @@ def test_after_its_rest_a_key_that_failed_is_fetched_again(
     demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stocks(demo)
-    monkeypatch.setattr(flights, "Fetch", lambda **how: Fetch(**how, rest=timedelta(seconds=0.1)))
+    monkeypatch.setattr(flights, "Fetch", lambda **how: Fetch(**how, rest=timedelta(seconds=1)))
     demo.set_fault("/stocks", "500", count=1)
     assert isinstance(outcome(), NotReady)
     eventually(lambda: isinstance(outcome(), Entry))

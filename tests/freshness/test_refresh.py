@@ -419,12 +419,30 @@ def test_a_refresh_waits_for_its_budget_and_takes_no_more(demo: DemoUpstream) ->
     assert times[-1] - times[0] >= timedelta(seconds=5 * 0.05), "after the first two, one each 50 ms"
 
 
-def test_what_the_gate_does_not_let_through_in_time_has_failed_without_a_call(demo: DemoUpstream) -> None:
+def test_what_the_gate_does_not_let_through_in_time_is_postponed_without_a_call(demo: DemoUpstream) -> None:
+    source = stocks(demo, calls_per_minute=1, burst=1, max_failed_share=0)
+    postponed: dict[str, timedelta] = {}
+    result = refresh(source, ["AAPL", "MSFT"], patience=timedelta(0), postponed=postponed.__setitem__)
+    assert result == Refreshed(source="stock", asked=2, refreshed=1, calls=1, postponed=1)
+    (delay,) = postponed.values()
+    assert timedelta(seconds=50) < delay <= timedelta(seconds=61)
+    assert {served.key for served in demo.requests} | postponed.keys() == {"AAPL", "MSFT"}
+
+
+def test_a_refresh_of_which_all_is_postponed_says_when_to_try_again(demo: DemoUpstream) -> None:
     source = stocks(demo, calls_per_minute=1, burst=1)
-    result = refresh(source, ["AAPL", "MSFT"], patience=timedelta(0))
-    assert (result.refreshed, result.failures, result.calls) == (1, 1, 1)
-    (why,) = result.failed.values()
-    assert "The gate of stock is closed (budget)" in why
+    refresh(source, ["AAPL"])
+    error = failure(source, "AAPL", "MSFT", patience=timedelta(0))
+    assert (error.result.failures, error.result.postponed, error.permanent) == (0, 2, False)
+    assert timedelta(seconds=50) < error.retry_after <= timedelta(seconds=61)
+    assert str(error).startswith("0 of 2 keys of stock failed and 2 were postponed: GateClosed: ")
+
+
+def test_of_the_keys_that_were_tried_no_more_may_fail_than_the_source_tolerates(settings: Any) -> None:
+    with serving(settings) as upstream:
+        source = hostile_source(upstream, calls_per_minute=1, burst=1, max_failed_share=0.5)
+        error = failure(source, "404", "ok", "html", patience=timedelta(0))
+    assert (error.result.failures, error.result.postponed) == (1, 2)
 
 
 def test_an_upstream_that_wants_to_be_left_alone_is(settings: Any) -> None:

@@ -18,6 +18,7 @@ from hotdata.freshness.fetching import Fetch
 from hotdata.freshness.leases import Lease
 from hotdata.freshness.planner import Plan
 from hotdata.freshness.refresher import Kept, Refresher
+from hotdata.freshness.upstream import gate_of
 from hotdata.models import ApiCall, Source
 from hotdata.models.sources import SourceQuerySet
 from project.demo.upstream import DemoUpstream
@@ -334,6 +335,20 @@ def test_a_pinned_key_that_the_upstream_does_not_have_is_asked_for_once(
     with serving():
         eventually(lambda: asked(demo).count("AAPL") >= 3)
     assert asked(demo).count("N0WHERE") == 1
+
+
+def test_a_key_that_the_budget_has_no_room_for_has_not_failed_and_is_next(
+    demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refresher, "PATIENCE", timedelta(0))
+    source = stocks(demo, "AAPL", burst=1, calls_per_minute=60, refresh_after=timedelta(minutes=3))
+    gate_of(source).enter(hold=timedelta(seconds=1))
+    done = one_turn()
+    assert done.kept["stock"] == Kept(postponed=1)
+    assert done.errors == {}
+    assert leases.look("stock", "AAPL")[1] <= timedelta(seconds=1)
+    eventually(lambda: one_turn() and is_fresh("AAPL"))
+    assert asked(demo) == ["AAPL"]
 
 
 def test_a_key_that_fails_rests_and_keeps_its_value(demo: DemoUpstream) -> None:
