@@ -75,6 +75,13 @@ def make_source(*, pinned: tuple[str, ...] = (), **fields: Any) -> Source:
 
 def make_call(source: str = "stock", **fields: Any) -> ApiCall:
     """A saved call of an upstream that went well, just now, unless told otherwise."""
+    call = unsaved_call(source, **fields)
+    call.save()
+    return call
+
+
+def unsaved_call(source: str = "stock", **fields: Any) -> ApiCall:
+    """`make_call`, but for the saving."""
     values = {
         "keys": "AAPL",
         "url": "https://upstream.example/stocks/AAPL",
@@ -83,7 +90,7 @@ def make_call(source: str = "stock", **fields: Any) -> ApiCall:
         "started_at": timezone.now(),
         "duration": timedelta(milliseconds=20),
     }
-    return ApiCall.objects.create(source=source, **(values | fields))
+    return ApiCall(source=source, **(values | fields))
 
 
 @contextmanager

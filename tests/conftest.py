@@ -17,7 +17,7 @@ from django.test import Client
 from pytest_django import Settings
 from redis import Redis
 
-from hotdata.freshness import background, definitions, flights, hotkeys, meters, wants
+from hotdata.freshness import background, definitions, flights, hotkeys, meters, recording, wants
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.redis import outage
 from tests.builders import Staff, caches_at
@@ -102,6 +102,8 @@ def _forget_all() -> None:
     for pool in flights._airport.pools.values():
         pool.shutdown()
     flights._begin_anew()
+    recording._recorder.pool.shutdown()
+    recording._begin_anew()
     background._begin_anew()
     background._background.started = True
     hotkeys._begin_anew()

@@ -1,8 +1,8 @@
 """The background of a process that reads: one thread, for all that a reader must not wait for.
 
-It adds what was counted to Redis every few seconds, and hands wishes for stale keys on at once. Where no scheduler
-serves wishes, it has the keys fetched here, one call for each in the whole fleet. It starts with the first read, also
-in a process that was forked, and ends with the process.
+It adds what was counted to Redis every few seconds, has what could not be put on record tried again, and hands wishes
+for stale keys on at once. Where no scheduler serves wishes, it has the keys fetched here, one call for each in the
+whole fleet. It starts with the first read, also in a process that was forked, and ends with the process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.db import close_old_connections
 from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable, UnknownSource
-from hotdata.freshness import flights, hotkeys, meters, wants
+from hotdata.freshness import flights, hotkeys, meters, recording, wants
 from hotdata.freshness.definitions import definition_of
 from hotdata.freshness.wants import Wish
 
@@ -49,6 +49,7 @@ class _Background:
                 see_to(wants.pending())
                 if time.monotonic() >= flush_at:
                     flush_at = time.monotonic() + FLUSH_INTERVAL
+                    recording.retry()
                     flush()
             except CacheUnavailable:
                 pass  # said once by who noticed; what was counted is kept

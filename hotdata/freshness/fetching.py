@@ -6,7 +6,7 @@ Of all who want a key at the same time, one fetches it. A key whose fetch failed
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +15,7 @@ from hotdata.exceptions import CacheUnavailable
 from hotdata.freshness import absences, entries, leases
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.leases import Lease
+from hotdata.freshness.recording import Record
 from hotdata.freshness.refresh import Progress, Refreshed, RefreshFailed, refresh
 from hotdata.models import Source
 
@@ -41,6 +42,8 @@ class Fetch:
 
     One that was postponed is left alone until the gate may let it through.
     """
+    record: Callable[[Record], None] = Record.write
+    """What becomes of its records."""
     run_id: int | None = None
     progress: Progress = lambda done, total: None
 
@@ -112,6 +115,7 @@ class Fetch:
             time_left=lambda: until - time.monotonic(),
             patience=self.patience,
             postponed=postponed.__setitem__,
+            record=self.record,
             run_id=self.run_id,
         )
 

@@ -3,6 +3,7 @@
 Of all processes, the one that gets the key's lease fetches it; the others wait for its entry to appear. Within
 a process one thread waits for all, so two hundred readers of a missing key make one call and a few looks at Redis.
 Each source has threads of its own: an upstream that hangs holds up no other.
+No reader waits for a write to the database: what goes on record is written behind their backs.
 Everybody's patience is bounded. The fetch itself goes on, in a thread of its own, when the patience of who began it
 has ended: the next reader finds what it brought.
 """
@@ -21,7 +22,7 @@ from django.db import connections
 
 from hotdata.conf import conf
 from hotdata.exceptions import CacheUnavailable, HotdataError, NotReady, UnknownKey
-from hotdata.freshness import absences, entries, leases
+from hotdata.freshness import absences, entries, leases, recording
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.fetching import Fetch
 from hotdata.freshness.leases import Lease
@@ -97,7 +98,9 @@ def wait_for(source: Source, key: str, *, until: float) -> Stored:
 
 def start(source: Source, keys: Iterable[str]) -> Future[None] | None:
     """Fetch, in the background, those of the checked `keys` that nobody fetches already. Raises CacheUnavailable."""
-    fetch = Fetch(source=source, patience=min(conf().read_patience, source.timeout))
+    fetch = Fetch(
+        source=source, patience=min(conf().read_patience, source.timeout), record=recording.write_later
+    )
     ours = fetch.acquire(keys)
     return _airport.pool(source.name).submit(_run_quietly, fetch, ours) if ours else None
 

@@ -31,6 +31,7 @@ from hotdata.exceptions import (
 )
 from hotdata.freshness import absences, entries, meters
 from hotdata.freshness.entries import Stored
+from hotdata.freshness.recording import Record
 from hotdata.freshness.replies import Reply
 from hotdata.freshness.upstream import reason, upstream_of
 from hotdata.keys import MAX_LENGTH, check_key
@@ -100,6 +101,7 @@ def refresh(
     time_left: Callable[[], float | None] = lambda: None,
     patience: timedelta = PATIENCE,
     postponed: Callable[[str, timedelta], None] = lambda key, delay: None,
+    record: Callable[[Record], None] = Record.write,
     run_id: int | None = None,
 ) -> Refreshed:
     """Fetch `keys` of `source` and store their values.
@@ -112,9 +114,11 @@ def refresh(
     key and the time after which to ask again. Raises RefreshFailed when of the others all failed, or more than the
     source tolerates, or when there are no others; CacheUnavailable, before the first call, when there is nowhere to
     store to; BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that
-    is not set; and whatever `progress` raises.
+    is not set; and whatever `progress` and `record` raise. The latter is called once, at the end.
     """
-    return _Refresh(source, list(keys), placeholders, progress, time_left, patience, postponed, run_id).run()
+    return _Refresh(
+        source, list(keys), placeholders, progress, time_left, patience, postponed, record, run_id
+    ).run()
 
 
 class _Refresh:
@@ -129,6 +133,7 @@ class _Refresh:
         time_left: Callable[[], float | None],
         patience: timedelta,
         postponed: Callable[[str, timedelta], None],
+        record: Callable[[Record], None],
         run_id: int | None,
     ) -> None:
         self._source = source
@@ -137,6 +142,7 @@ class _Refresh:
         self._time_left = time_left
         self._patient_until = time.monotonic() + patience.total_seconds()
         self._postponed = postponed
+        self._record = record
         self._run_id = run_id
         self._known: dict[str, Stored] = {}
         self._pending: set[Future[Reply]] = set()
@@ -315,7 +321,7 @@ class _Refresh:
     def _record_calls(self) -> None:
         for call in self._calls:
             call.run_id = self._run_id
-        ApiCall.objects.bulk_create(self._calls)
+        self._record(Record(calls=self._calls))
         self._result.calls = len(self._calls)
         with contextlib.suppress(CacheUnavailable):
             meters.flush()

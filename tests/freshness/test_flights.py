@@ -78,7 +78,7 @@ def test_readers_of_a_key_that_nobody_has_fetched_share_one_call(demo: DemoUpstr
     assert {entry.value["symbol"] for entry in found} == {"AAPL"}
     assert {(entry.state, entry.last_known) for entry in found} == {("fresh", False)}
     assert asked(demo) == ["AAPL"]
-    assert ApiCall.objects.count() == 1
+    eventually(lambda: ApiCall.objects.count() == 1)
     assert served(Served.MISS) == READERS
 
 

@@ -1,0 +1,154 @@
+"""What a refresh leaves in the database: not at a reader's cost, and not lost while the database is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from string import ascii_uppercase
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, OperationalError, connection, transaction
+from pytest_django import Settings
+
+import hotdata
+from hotdata.exceptions import NotReady
+from hotdata.freshness import flights, recording
+from hotdata.freshness.recording import MAX_WAITING, Record
+from hotdata.models import ApiCall
+from project.demo.upstream import DemoUpstream
+from tests.builders import make_source, unsaved_call
+from tests.threads import PATIENCE, eventually, in_thread
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("clear_cache")]
+
+
+@contextmanager
+def calls_locked() -> Iterator[None]:
+    """Nobody can write calls in this block; they can be read."""
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():  # on SQLite, this alone is the lock of all that writes
+            if connection.vendor == "postgresql":
+                connection.cursor().execute("LOCK TABLE hotdata_apicall IN EXCLUSIVE MODE")
+            held.set()
+            assert release.wait(PATIENCE)
+
+    holding = in_thread(hold)
+    assert held.wait(PATIENCE)
+    try:
+        yield
+    finally:
+        release.set()
+        holding.result(PATIENCE)
+
+
+@pytest.fixture
+def patient(settings: Settings) -> float:
+    """Readers would wait for so many seconds."""
+    settings.HOTDATA_READ_PATIENCE = 30
+    return 30.0
+
+
+def a_record(key: str = "AAPL") -> Record:
+    return Record(calls=[unsaved_call(keys=key)])
+
+
+def on_record() -> list[str]:
+    return sorted(ApiCall.objects.values_list("keys", flat=True))
+
+
+def test_readers_wait_for_the_upstream_and_not_for_the_record(demo: DemoUpstream, patient: float) -> None:
+    """However many there are: the threads that fetch aren't used up by it."""
+    make_source(name="stock", base_url=demo.url, key_policy="any")
+    keys = [f"K{letter}" for letter in ascii_uppercase]
+    assert len(keys) > flights.FETCHES
+    with calls_locked():
+        begun = time.monotonic()
+        for key in keys:
+            assert hotdata.get("stock", key).value["symbol"] == key
+        assert time.monotonic() - begun < patient / 3
+        assert on_record() == []
+    eventually(lambda: on_record() == keys)
+
+
+def test_who_reads_what_can_not_be_fetched_is_told_before_that_is_on_record(
+    demo: DemoUpstream, patient: float
+) -> None:
+    make_source(name="stock", base_url=demo.url, key_policy="any")
+    demo.set_fault("/stocks", "500")
+    with calls_locked():
+        begun = time.monotonic()
+        with pytest.raises(NotReady):
+            hotdata.get("stock", "AAPL")
+        assert time.monotonic() - begun < patient / 3
+    eventually(lambda: on_record() == ["AAPL"])
+
+
+def test_what_can_not_be_written_waits_and_is_written_with_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    with failing(monkeypatch, OperationalError("The server is away.")) as tries:
+        recording.write_later(a_record("A"))
+        eventually(lambda: tries == [1] and not recording._recorder._writing)
+    assert on_record() == []
+    recording.write_later(a_record("B"))
+    eventually(lambda: on_record() == ["A", "B"])
+
+
+def test_what_waits_is_tried_again_without_a_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with failing(monkeypatch, OperationalError("The server is away.")) as tries:
+        recording.write_later(a_record("A"))
+        eventually(lambda: tries == [1] and not recording._recorder._writing)
+        recording.retry()
+        eventually(lambda: tries == [1, 1] and not recording._recorder._writing)
+    recording.retry()
+    eventually(lambda: on_record() == ["A"])
+    recording.retry()
+
+
+def test_what_no_database_takes_is_given_up_and_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with failing(monkeypatch, IntegrityError("It is not to be.")) as tries:
+        recording.write_later(a_record("A"))
+        eventually(lambda: tries == [1] and not recording._recorder._writing)
+    recording.write_later(a_record("B"))
+    eventually(lambda: on_record() == ["B"])
+    assert "records.lost count=1" in caplog.text
+
+
+def test_no_more_waits_than_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with failing(monkeypatch, OperationalError("The server is away.")):
+        for number in range(MAX_WAITING + 5):
+            recording.write_later(a_record(f"{number:04}"))
+        eventually(lambda: not recording._recorder._writing)
+        assert len(recording._recorder._waiting) == MAX_WAITING
+    recording.retry()
+    eventually(lambda: len(on_record()) == MAX_WAITING)
+    assert on_record()[0] == "0005"
+    assert "records.lost" in caplog.text
+
+
+def test_a_record_is_written_as_a_whole() -> None:
+    good, bad = unsaved_call(keys="A"), unsaved_call(keys="B", outcome="impossible")
+    with pytest.raises(IntegrityError):
+        Record(calls=[good, bad]).write()
+    assert on_record() == []
+
+
+@contextmanager
+def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Iterator[list[int]]:
+    """Each try to write fails with `error` in this block; gives one item for each."""
+    tries: list[int] = []
+
+    def fail(records: Any) -> None:
+        tries.append(len(records))
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(recording, "_write", fail)
+        yield tries
