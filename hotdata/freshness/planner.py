@@ -12,10 +12,11 @@ last refresh, so keys don't come due together unless they were fetched together.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import islice, takewhile
 
 from django.utils import timezone
@@ -44,6 +45,9 @@ MINUTE = timedelta(minutes=1)
 ROUNDING = 1e-6
 """Two intervals that differ by no more than this part of them are the same."""
 
+Reason = Callable[[], str]
+"""Why a key is refreshed when it is, in words of the language that is active when it is called."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedKey:
@@ -61,8 +65,12 @@ class PlannedKey:
     due_at: datetime
     early_at: datetime
     """From then on it may fill up a batch that goes out anyway."""
-    why: str
-    """One sentence, for operators."""
+    reason: Reason = field(repr=False, compare=False)
+
+    @property
+    def why(self) -> str:
+        """Why then: a few words for operators, in the active language."""
+        return self.reason()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,12 +222,12 @@ class _Planning:
         )
 
     def _planned(self, candidate: _Candidate, stored: Stored | None, interval: timedelta) -> PlannedKey:
-        due_at, early_at, why = self._when(candidate, stored, interval)
+        due_at, early_at, reason = self._when(candidate, stored, interval)
         # While the windows are closed, whatever was due before has the same opening.
         opening = self._opening if due_at <= self._opening else self._windows.opens_at(due_at)
         if opening > max(due_at, self._now):
             due_at = early_at = opening
-            why = f"rests until {wording.opening(self._windows, opening)} (refresh window)"
+            reason = partial(wording.resting, self._windows, opening)
         return PlannedKey(
             key=candidate.key,
             pinned=candidate.pinned,
@@ -229,22 +237,22 @@ class _Planning:
             fetched_at=None if stored is None else _moment(stored.fetched_at),
             due_at=due_at,
             early_at=early_at,
-            why=why,
+            reason=reason,
         )
 
     def _when(
         self, candidate: _Candidate, stored: Stored | None, interval: timedelta
-    ) -> tuple[datetime, datetime, str]:
+    ) -> tuple[datetime, datetime, Reason]:
         """From when on it is due, may fill up a batch, and why; as if the windows were open."""
         if stored is None:
-            return self._now, self._now, "not fetched yet"
+            return self._now, self._now, wording.not_fetched
         fetched_at, soft_expiry = _moment(stored.fetched_at), _moment(stored.soft_expiry)
         if fetched_at > self._now + interval:
-            return self._now, self._now, "fetched by a node whose clock is ahead"
-        due_at, why = fetched_at + interval, self._why(candidate, stored, interval)
+            return self._now, self._now, wording.clock_ahead
+        due_at, reason = fetched_at + interval, self._reason(candidate, stored, interval)
         if candidate.pinned and soft_expiry < due_at and self._stays_fresh(interval):
-            due_at, why = soft_expiry, "before it is stale"
-        return due_at, max(due_at - EARLY * interval, fetched_at + self._source.shortest_interval), why
+            due_at, reason = soft_expiry, wording.before_stale
+        return due_at, max(due_at - EARLY * interval, fetched_at + self._source.shortest_interval), reason
 
     def _stays_fresh(self, interval: timedelta) -> bool:
         """Whether a key that is refreshed at `interval` is meant never to be stale."""
@@ -254,18 +262,18 @@ class _Planning:
         """Whether the budget doesn't suffice even for the longest interval."""
         return interval > self._source.longest_interval * (1 + ROUNDING)
 
-    def _why(self, candidate: _Candidate, stored: Stored, interval: timedelta) -> str:
-        every, longest = f"every {wording.span(interval)}", self._source.longest_interval
+    def _reason(self, candidate: _Candidate, stored: Stored, interval: timedelta) -> Reason:
+        longest = self._source.longest_interval
         if self._is_short(interval):
-            return f"the budget allows no more: {every} instead of {wording.span(longest)}"
+            return partial(wording.short_of_budget, interval, longest)
         at_longest, stretch = interval >= longest * (1 - ROUNDING), _stretch(stored)
         if candidate.demand and stretch > 1:
-            instead = "" if at_longest else f" instead of {wording.span(interval / stretch)}"
-            return f"unchanged for {wording.refreshes(stored.unchanged)}: {every}{instead}"
+            instead_of = None if at_longest else interval / stretch
+            return partial(wording.unchanged, stored.unchanged, interval, instead_of)
         if at_longest:
-            return f"at least {every} ({'maximum age' if self._source.max_age else 'before it is stale'})"
-        by_budget = ", as often as the budget allows" if interval > self._shortest * (1 + ROUNDING) else ""
-        return f"read {wording.frequency(candidate.reads_per_minute)}: {every}{by_budget}"
+            return partial(wording.at_least, interval, bool(self._source.max_age))
+        by_budget = interval > self._shortest * (1 + ROUNDING)
+        return partial(wording.in_demand, candidate.reads_per_minute, interval, by_budget)
 
 
 def _stretch(stored: Stored | None) -> float:
