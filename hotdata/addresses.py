@@ -14,6 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from django.utils.translation import gettext as _
+
 from hotdata.exceptions import UpstreamForbidden
 
 MAX_LOOKUPS = 32
@@ -102,9 +104,9 @@ def check_host(host: str) -> None:
     """Raise ValueError for a host that can only lead inside, as far as its spelling tells without a lookup."""
     name = host.lower().strip("[]").rstrip(".")
     if name == "localhost" or name.endswith((".localhost", ".local", ".internal")):
-        raise ValueError(f"{host} is not a host of the public internet.")
+        raise ValueError(_("%(host)s is not a host of the public internet.") % {"host": host})
     if (_is_numeric(name) or _SPELLS_A_NUMBER.fullmatch(name)) and not is_public(name):
-        raise ValueError(f"{host} is not an address of the public internet.")
+        raise ValueError(_("%(host)s is not an address of the public internet.") % {"host": host})
 
 
 def find(host: str, port: int, *, private: bool, timeout: float) -> list[Address]:

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
+from django.utils.translation import gettext as _
 
 from hotdata.addresses import check_host, origin
 from hotdata.conf import conf
@@ -238,40 +239,43 @@ def _check_base_url(base_url: str) -> None:
         parts = urlsplit(base_url)
         port = parts.port
     except ValueError as error:
-        raise BadSource("base_url", f"This is not a URL: {error}.") from error
+        raise BadSource("base_url", _("This is not a URL: %(problem)s.") % {"problem": error}) from error
     if parts.scheme not in ("https", "http"):
-        raise BadSource("base_url", f"The URL must begin with https://, not {parts.scheme or base_url[:20]}.")
+        message = _("The URL must begin with https://, not %(start)s.")
+        raise BadSource("base_url", message % {"start": parts.scheme or base_url[:20]})
     if not parts.hostname:
-        raise BadSource("base_url", "The URL has no host.")
+        raise BadSource("base_url", _("The URL has no host."))
     if parts.username is not None or parts.password is not None:
         raise BadSource(
-            "base_url", "The URL must not hold a login: name secrets by environment variable instead."
+            "base_url", _("The URL must not hold a login: name secrets by environment variable instead.")
         )
     # An empty query or fragment, too: with `https://example.com?` the whole path would be sent as a query.
     if set("?#{}") & set(base_url):
         raise BadSource(
-            "base_url", "The base URL has no query, fragment or placeholder; those have their own fields."
+            "base_url", _("The base URL has no query, fragment or placeholder; those have their own fields.")
         )
     if any(ord(character) <= 32 or character == "\\" for character in base_url):
-        raise BadSource("base_url", "The URL can't hold spaces, control characters or \\.")
+        raise BadSource("base_url", _("The URL can't hold spaces, control characters or \\."))
     place = origin(parts.hostname, port or (443 if parts.scheme == "https" else 80))
     if place in {pair.lower() for pair in conf().allow_private}:
         return
     if parts.scheme != "https":
-        raise BadSource("base_url", f"Only https is allowed, unless HOTDATA_ALLOW_PRIVATE lists {place}.")
+        message = _("Only https is allowed, unless HOTDATA_ALLOW_PRIVATE lists %(place)s.")
+        raise BadSource("base_url", message % {"place": place})
     try:
         check_host(parts.hostname)
     except ValueError as error:
-        raise BadSource("base_url", f"{error} HOTDATA_ALLOW_PRIVATE doesn't list {place}.") from error
+        message = _("%(problem)s HOTDATA_ALLOW_PRIVATE doesn't list %(place)s.")
+        raise BadSource("base_url", message % {"problem": error, "place": place}) from error
 
 
 def _check_texts(name: str, value: Any) -> None:
     if not isinstance(value, Mapping) or not all(
         isinstance(key, str) and key and isinstance(text, str) for key, text in value.items()
     ):
-        raise BadSource(name, "This must be a JSON object from names to texts.")
+        raise BadSource(name, _("This must be a JSON object from names to texts."))
     if any(storable(text) != text for pair in value.items() for text in pair):
-        raise BadSource(name, "This holds a secret, or characters that can't be stored.")
+        raise BadSource(name, _("This holds a secret, or characters that can't be stored."))
 
 
 def _check_environment_names(name: str, variables: Mapping[str, str]) -> None:
@@ -279,37 +283,47 @@ def _check_environment_names(name: str, variables: Mapping[str, str]) -> None:
     for variable in variables.values():
         # Without the prefix, whoever may edit a source could have any secret of the server sent anywhere.
         if not ENVIRONMENT_NAME.fullmatch(variable) or not variable.startswith(prefix):
-            raise BadSource(
-                name, f"{variable!r} can't be used: a secret's environment variable must begin with {prefix}."
-            )
+            message = _("%(name)r can't be used: a secret's environment variable must begin with %(prefix)s.")
+            raise BadSource(name, message % {"name": variable, "prefix": prefix})
 
 
 def _check_template(path: str, query: Mapping[str, str], *, batch: bool) -> None:
     in_path, in_query = ("batch_path", "batch_query") if batch else ("path", "query")
     if not path.startswith("/"):
-        raise BadSource(in_path, "The path must begin with /.")
+        raise BadSource(in_path, _("The path must begin with /."))
     if any(ord(character) <= 32 or character in "?#\\" for character in path):
-        raise BadSource(in_path, "The path can't hold spaces, control characters, ?, # or \\.")
+        raise BadSource(in_path, _("The path can't hold spaces, control characters, ?, # or \\."))
     segments = path.split("/")
     if CLIMBING & {re.sub("%2e", ".", segment, flags=re.IGNORECASE) for segment in segments}:
-        raise BadSource(in_path, "The path can't climb: . and .. are no segments.")
+        raise BadSource(in_path, _("The path can't climb: . and .. are no segments."))
     if any("{" in name or "}" in name for name in query):
-        raise BadSource(in_query, "A placeholder can be a value in the query, not a name.")
+        raise BadSource(in_query, _("A placeholder can be a value in the query, not a name."))
     places = [(in_path, segment) for segment in segments] + [(in_query, text) for text in query.values()]
     filled = [(where, text) for where, text in places if "{" in text or "}" in text]
     for where, text in filled:
         _check_placeholder(where, text, batch=batch)
     if not filled:
-        needed = "{keys}" if batch else "{key}, or another placeholder,"
-        raise BadSource(in_path, f"{needed} must stand somewhere in the path or the query.")
+        raise BadSource(
+            in_path,
+            _("{keys} must stand somewhere in the path or the query.")
+            if batch
+            else _("{key}, or another placeholder, must stand somewhere in the path or the query."),
+        )
 
 
 def _check_placeholder(where: str, text: str, *, batch: bool) -> None:
     name = _placeholder(text)
     if name and (name == KEYS) == batch:
         return
-    known = "{keys}" if batch else "{key}, and others such as {latitude},"
-    raise BadSource(where, f"Only {known} can be filled in, as a whole segment or value; not {text!r}.")
+    message = (
+        _("Only {keys} can be filled in, as a whole segment or value; not %(text)r.")
+        if batch
+        else _(
+            "Only {key}, and others such as {latitude}, can be filled in, as a whole segment or value; "
+            "not %(text)r."
+        )
+    )
+    raise BadSource(where, message % {"text": text})
 
 
 def check_placeholders(placeholders: Any) -> None:
@@ -317,21 +331,18 @@ def check_placeholders(placeholders: Any) -> None:
     _check_texts("placeholders", placeholders)
     for name, text in placeholders.items():
         if not PLACEHOLDER_NAME.fullmatch(name) or name in (KEY, KEYS):
-            raise BadSource(
-                "placeholders",
-                f"{name!r} can't be a placeholder: names are of a-z and _, but not key or keys.",
-            )
+            message = _("%(name)r can't be a placeholder: names are of a-z and _, but not key or keys.")
+            raise BadSource("placeholders", message % {"name": name})
         _check_filling(name, text)
 
 
 def _check_filling(name: str, text: Any) -> None:
     if not isinstance(text, str) or not 0 < len(text) <= MAX_FILLING:
-        raise BadSource(
-            "placeholders", f"{{{name}}} must be filled with a text of 1 to {MAX_FILLING} characters."
-        )
+        message = _("{%(name)s} must be filled with a text of 1 to %(most)d characters.")
+        raise BadSource("placeholders", message % {"name": name, "most": MAX_FILLING})
     if text in CLIMBING:
-        raise BadSource(
-            "placeholders", f"{{{name}}} can't be {text!r}: it would climb in the upstream's path."
-        )
+        message = _("{%(name)s} can't be %(text)r: it would climb in the upstream's path.")
+        raise BadSource("placeholders", message % {"name": name, "text": text})
     if any(unicodedata.category(character) in UNFIT for character in text):
-        raise BadSource("placeholders", f"{{{name}}} can't be filled with control characters.")
+        message = _("{%(name)s} can't be filled with control characters.")
+        raise BadSource("placeholders", message % {"name": name})

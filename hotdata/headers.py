@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from django.utils.translation import gettext as _
+
 from hotdata.exceptions import BadSource
 
 MAX_RETRY_AFTER = timedelta(hours=1)
@@ -34,14 +36,15 @@ def check_headers(headers: Mapping[str, str], *, field: str = "headers") -> None
     """Raise BadSource, blaming `field` and naming the header but never its value, unless all `headers` may be sent."""
     for name, value in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise BadSource(field, f"{name!r} is not a header name.")
+            raise BadSource(field, _("%(name)r is not a header name.") % {"name": name})
         if name.lower() in _OWN_HEADERS or name.lower().startswith("proxy-"):
-            raise BadSource(field, f"{name} can't be set: hotdata sets it itself.")
+            message = _("%(name)s can't be set: hotdata sets it itself.")
+            raise BadSource(field, message % {"name": name})
         if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value) or value != value.strip():
-            raise BadSource(
-                field,
-                f"The value of {name} must be a text of printable Latin-1 characters, without spaces around it.",
+            message = _(
+                "The value of %(name)s must be a text of printable Latin-1 characters, without spaces around it."
             )
+            raise BadSource(field, message % {"name": name})
 
 
 def parse_retry_after(value: str | None, *, now: datetime) -> timedelta | None:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 import re2
+from django.utils.translation import gettext as _
 
 from hotdata.exceptions import BadSource
 
@@ -28,21 +29,24 @@ def check_key(key: str) -> str:
         # Most keys are plain, and every read passes here: 0.5 µs instead of 3 µs for 18 characters.
         return key
     if not key:
-        raise ValueError("A key can't be empty.")
+        raise ValueError(_("A key can't be empty."))
     if len(key) > MAX_LENGTH:
-        raise ValueError(f"A key has at most {MAX_LENGTH} characters; this one has {len(key):,}.")
+        message = _("A key has at most %(most)d characters; this one has %(length)s.")
+        raise ValueError(message % {"most": MAX_LENGTH, "length": f"{len(key):,}"})
     key = unicodedata.normalize("NFC", key)
     if len(key) > MAX_LENGTH:
-        raise ValueError(f"A key has at most {MAX_LENGTH} characters.")
+        raise ValueError(_("A key has at most %(most)d characters.") % {"most": MAX_LENGTH})
     if key in CLIMBING:
-        raise ValueError(f"{key!r} can't be a key: it would climb in the upstream's path.")
+        message = _("%(key)r can't be a key: it would climb in the upstream's path.")
+        raise ValueError(message % {"key": key})
     for character in key:
         if character in FORBIDDEN_CHARACTERS:
-            raise ValueError(f"A key can't contain {character!r}.")
+            raise ValueError(_("A key can't contain %(character)r.") % {"character": character})
         # Cc: control characters such as newlines. Cs: halves of characters that can't be encoded.
         # Cf: invisible ones, which make two keys look alike. Zl, Zp: line and paragraph separators.
         if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
-            raise ValueError(f"A key can't contain the character U+{ord(character):04X}.")
+            message = _("A key can't contain the character U+%(code)04X.")
+            raise ValueError(message % {"code": ord(character)})
     return key
 
 
@@ -63,9 +67,9 @@ class KeyPattern:
 
     def __init__(self, text: str) -> None:
         if not text:
-            raise BadSource("key_pattern", "A pattern is needed; .* is one that every key matches.")
+            raise BadSource("key_pattern", _("A pattern is needed; .* is one that every key matches."))
         if len(text) > MAX_PATTERN:
-            raise BadSource("key_pattern", f"At most {MAX_PATTERN} characters.")
+            raise BadSource("key_pattern", _("At most %(most)d characters.") % {"most": MAX_PATTERN})
         options = re2.Options()
         options.max_mem = PATTERN_MEMORY
         options.log_errors = False  # to stderr, where nobody knows which source it is about
@@ -73,10 +77,11 @@ class KeyPattern:
         try:
             self._pattern = re2.compile(text, options)
         except re2.error as error:
-            reason = error.args[0].decode(errors="replace")
-            raise BadSource("key_pattern", f"This is not a regular expression of RE2: {reason}.") from error
+            message = _("This is not a regular expression of RE2: %(problem)s.")
+            problem = error.args[0].decode(errors="replace")
+            raise BadSource("key_pattern", message % {"problem": problem}) from error
         except UnicodeEncodeError as error:
-            raise BadSource("key_pattern", "This holds characters that can't be stored.") from error
+            raise BadSource("key_pattern", _("This holds characters that can't be stored.")) from error
 
     def matches(self, key: str) -> bool:
         """Whether the whole of `key`, a checked one, fits."""

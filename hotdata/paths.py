@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jmespath
+from django.utils.translation import gettext as _
 from jmespath.exceptions import JMESPathError
 
 from hotdata.exceptions import BadSource, UpstreamPayload
@@ -17,15 +18,16 @@ EXPRESSION_ERRORS = (JMESPathError, ValueError, RecursionError)
 def check_expression(field: str, expression: str) -> None:
     """Raise BadSource, blaming `field`, unless `expression` is a JMESPath; an empty one is."""
     if len(expression) > MAX_EXPRESSION:
-        raise BadSource(field, f"At most {MAX_EXPRESSION} characters.")
+        raise BadSource(field, _("At most %(most)d characters.") % {"most": MAX_EXPRESSION})
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in expression):
         # In a quoted text, JMESPath itself takes any.
-        raise BadSource(field, "This holds characters that can't be stored.")
+        raise BadSource(field, _("This holds characters that can't be stored."))
     if expression:
         try:
             jmespath.compile(expression)
         except EXPRESSION_ERRORS as error:
-            raise BadSource(field, f"This is not a JMESPath expression: {error}") from error
+            message = _("This is not a JMESPath expression: %(problem)s")
+            raise BadSource(field, message % {"problem": error}) from error
 
 
 def search(expression: str, document: Any) -> Any:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from django.utils.translation import gettext as _
 
 from hotdata.exceptions import BadSource, UpstreamPayload
 from hotdata.paths import check_expression, search
@@ -104,29 +105,30 @@ def _check_kind(kind: Any) -> None:
     try:
         Kind(kind)
     except ValueError as error:
-        raise BadSource("value_kind", f"{kind!r} is not a kind of value.") from error
+        raise BadSource("value_kind", _("%(kind)r is not a kind of value.") % {"kind": kind}) from error
 
 
 def _check_required(required: Any) -> None:
     if not isinstance(required, list | tuple) or not all(isinstance(path, str) and path for path in required):
-        raise BadSource("required", "This must be a JSON array of JMESPaths.")
+        raise BadSource("required", _("This must be a JSON array of JMESPaths."))
     for path in required:
         check_expression("required", path)
 
 
 def _check_bounds(bounds: Any) -> None:
     if not isinstance(bounds, Mapping) or not all(isinstance(path, str) for path in bounds):
-        raise BadSource("bounds", "This must be a JSON object from JMESPaths to pairs.")
+        raise BadSource("bounds", _("This must be a JSON object from JMESPaths to pairs."))
     for path, pair in bounds.items():
         check_expression("bounds", path)
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(map(_is_bound, pair)):
-            raise BadSource(
-                "bounds",
-                f"{path!r} must have a pair of numbers, the least and the most, or null for an open end.",
+            message = _(
+                "%(path)r must have a pair of numbers, the least and the most, or null for an open end."
             )
+            raise BadSource("bounds", message % {"path": path})
         least, most = pair
         if least is not None and most is not None and least > most:
-            raise BadSource("bounds", f"{path!r} has a least that is above its most.")
+            message = _("%(path)r has a least that is above its most.")
+            raise BadSource("bounds", message % {"path": path})
 
 
 def _is_bound(value: Any) -> bool:
@@ -137,4 +139,4 @@ def _check_max_bytes(max_bytes: Any) -> None:
     if max_bytes is None:
         return
     if not isinstance(max_bytes, int) or isinstance(max_bytes, bool) or max_bytes < 1:
-        raise BadSource("max_bytes", "This must be a whole number of bytes, at least 1.")
+        raise BadSource("max_bytes", _("This must be a whole number of bytes, at least 1."))

@@ -13,13 +13,19 @@ import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import msgspec
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from hotdata.exceptions import BadParams, RegistrationError, UnknownTask
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+UNKNOWN = {
+    "task": gettext_lazy("No task named %(name)r is registered. Registered: %(known)s."),
+    "fetcher": gettext_lazy("No fetcher named %(name)r is registered. Registered: %(known)s."),
+}
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 TaskFunction = Callable[..., Any]
@@ -66,7 +72,8 @@ class Param:
             # str_keys: in JSON they always are, so `dict[int, str]` could never be filled else.
             return msgspec.convert(value, self.type, str_keys=True)
         except msgspec.ValidationError as error:
-            raise BadParams(f"{self.name}: {error}.", param=self.name) from error
+            message = _("%(param)s: %(problem)s.") % {"param": self.name, "problem": error}
+            raise BadParams(message, param=self.name) from error
 
     def check_names(self, value: Any) -> None:
         """Raise BadParams if the converted `value` names what doesn't exist. None names nothing."""
@@ -82,8 +89,12 @@ class Task:
 
     name: str
     function: TaskFunction
-    description: str
     params: tuple[Param, ...]
+
+    @property
+    def description(self) -> str:
+        """What operators read: the docstring's first line, in the active language where a catalogue has it."""
+        return _description(self.function)
 
     def validate(self, params: Any) -> dict[str, Any]:
         """Check a job's JSON `params` and return them as the arguments to call the function with.
@@ -91,16 +102,20 @@ class Task:
         Raises BadParams, naming the parameter, for one that is unknown, missing or of another type.
         """
         if not isinstance(params, dict):
-            raise BadParams(f"The parameters must be a JSON object, not {type(params).__name__}.")
+            message = _("The parameters must be a JSON object, not %(type)s.")
+            raise BadParams(message % {"type": type(params).__name__})
         _check_storable(params)
         known = {param.name: param for param in self.params}
         for name in params:
             if name not in known:
-                takes = ", ".join(known) or "none"
-                raise BadParams(f"{self.name} has no parameter {name!r}; it takes: {takes}.", param=str(name))
+                takes = ", ".join(known) or _("none")
+                message = _("%(task)s has no parameter %(param)r; it takes: %(takes)s.")
+                facts = {"task": self.name, "param": name, "takes": takes}
+                raise BadParams(message % facts, param=str(name))
         for param in self.params:
             if param.required and param.name not in params:
-                raise BadParams(f"{param.name}: this parameter is required.", param=param.name)
+                message = _("%(param)s: this parameter is required.")
+                raise BadParams(message % {"param": param.name}, param=param.name)
         return {name: known[name].convert(value) for name, value in params.items()}
 
     def check_names(self, params: Mapping[str, Any]) -> None:
@@ -116,9 +131,10 @@ def _check_storable(params: dict[str, Any]) -> None:
         text = json.dumps(params, allow_nan=False, ensure_ascii=False)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise BadParams(f"The parameters can't be stored as JSON: {error}.") from error
+        message = _("The parameters can't be stored as JSON: %(problem)s.")
+        raise BadParams(message % {"problem": error}) from error
     if "\\u0000" in text:
-        raise BadParams("The parameters can't hold the character U+0000.")
+        raise BadParams(_("The parameters can't hold the character U+0000."))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +147,11 @@ class Fetcher:
 
     name: str
     function: FetcherFunction
-    description: str
+
+    @property
+    def description(self) -> str:
+        """As of a task."""
+        return _description(self.function)
 
 
 Registered = TypeVar("Registered", Task, Fetcher)
@@ -140,7 +160,7 @@ Registered = TypeVar("Registered", Task, Fetcher)
 class Registry(Generic[Registered]):
     """The registered things of one kind, by name."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: Literal["task", "fetcher"]) -> None:
         self.kind = kind
         self._by_name: dict[str, Registered] = {}
 
@@ -163,8 +183,8 @@ class Registry(Generic[Registered]):
         try:
             return self._by_name[name]
         except KeyError:
-            known = ", ".join(sorted(self._by_name)) or "none"
-            raise UnknownTask(f"No {self.kind} named {name!r} is registered. Registered: {known}.") from None
+            known = ", ".join(sorted(self._by_name)) or _("none")
+            raise UnknownTask(UNKNOWN[self.kind] % {"name": name, "known": known}) from None
 
     def remove(self, name: str) -> None:
         """Forget a registration; for tests."""
@@ -191,7 +211,7 @@ def _place(function: Callable[..., Any]) -> tuple[str, object]:
 
 
 def _description(function: Callable[..., Any]) -> str:
-    return (inspect.getdoc(function) or "").partition("\n")[0].strip()
+    return _((inspect.getdoc(function) or "").partition("\n")[0].strip())
 
 
 @overload
@@ -206,14 +226,7 @@ def task(function: TaskFunction | None = None, /, *, name: str = "") -> Any:
     """
 
     def register(function: TaskFunction) -> TaskFunction:
-        tasks.add(
-            Task(
-                name=name or function.__name__,
-                function=function,
-                description=_description(function),
-                params=_params(function),
-            )
-        )
+        tasks.add(Task(name=name or function.__name__, function=function, params=_params(function)))
         return function
 
     return register if function is None else register(function)
@@ -233,9 +246,7 @@ def fetcher(function: FetcherFunction | None = None, /, *, name: str = "") -> An
             raise RegistrationError(
                 f"The fetcher {_origin(function)} must take one argument: the keys to fetch."
             )
-        fetchers.add(
-            Fetcher(name=name or function.__name__, function=function, description=_description(function))
-        )
+        fetchers.add(Fetcher(name=name or function.__name__, function=function))
         return function
 
     return register if function is None else register(function)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from django.utils.translation import gettext as _
+
 from hotdata.exceptions import BadSource, BadTrigger
 from hotdata.triggers.zones import LATEST, load_zone, stretches
 
@@ -72,7 +74,7 @@ class Windows:
         Without days a window is one of every day; an empty text is always open. Raises BadSource.
         """
         if len(text) > MAX_TEXT:
-            raise BadSource("windows", f"At most {MAX_TEXT} characters.")
+            raise BadSource("windows", _("At most %(most)d characters.") % {"most": MAX_TEXT})
         if not text.strip():
             return cls()
         return cls(windows=tuple(_window(" ".join(part.split())) for part in text.split(";")))
@@ -90,14 +92,15 @@ class Windows:
 def _window(text: str) -> Window:
     found = WINDOW.fullmatch(text)
     if found is None:
-        raise BadSource(
-            "windows", f"{text!r} is not a window; windows look like 09:30-16:00 America/New_York mon-fri."
-        )
+        message = _("%(text)r is not a window; windows look like 09:30-16:00 America/New_York mon-fri.")
+        raise BadSource("windows", message % {"text": text})
     start, end = _time(found["start"]), _time(found["end"])
     if start == DAY:
-        raise BadSource("windows", f"{text!r} can't start at 24:00: that is 00:00 of the next day.")
+        message = _("%(text)r can't start at 24:00: that is 00:00 of the next day.")
+        raise BadSource("windows", message % {"text": text})
     if start == end:
-        raise BadSource("windows", f"{text!r} ends when it starts; a whole day is 00:00-24:00.")
+        message = _("%(text)r ends when it starts; a whole day is 00:00-24:00.")
+        raise BadSource("windows", message % {"text": text})
     try:
         load_zone(found["zone"])
     except BadTrigger as error:
@@ -114,7 +117,7 @@ def _time(text: str) -> timedelta:
     hours, minutes = map(int, text.split(":"))
     since_midnight = timedelta(hours=hours, minutes=minutes)
     if minutes > 59 or since_midnight > DAY:
-        raise BadSource("windows", f"{text} is not a time of day.")
+        raise BadSource("windows", _("%(text)s is not a time of day.") % {"text": text})
     return since_midnight
 
 
@@ -124,7 +127,8 @@ def _days(text: str) -> frozenset[int]:
     for part in text.replace("–", "-").lower().split(","):
         first, dash, last = (name.strip() for name in part.partition("-"))
         if first not in DAYS or (dash and last not in DAYS):
-            raise BadSource("windows", f"{part.strip()!r} are no days; days look like mon-fri or sat,sun.")
+            message = _("%(text)r are no days; days look like mon-fri or sat,sun.")
+            raise BadSource("windows", message % {"text": part.strip()})
         since, until = DAYS.index(first), DAYS.index(last if dash else first)
         found |= {number % 7 for number in range(since, until + 1 if until >= since else until + 8)}
     return frozenset(found)

@@ -1,4 +1,7 @@
-"""JSON answers, and who may ask: every error is ``{"error": …}`` with its status, also a refusal."""
+"""JSON answers, and who may ask: every error is ``{"error": …}`` with its status, also a refusal.
+
+They are in English, whatever language a browser prefers: programs read them.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 from django.utils.decorators import decorator_from_middleware
+from django.utils.translation import override
 
 logger = logging.getLogger(__name__)
 
@@ -70,9 +74,12 @@ def methods(*allowed: str) -> Callable[[View], View]:
 
 
 def _in_json(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-    """`view`, with JSON in place of the pages by which Django refuses what is too much, or fails without a database."""
+    """`view`, in English, and with JSON in place of the pages by which Django refuses what is too much, or fails
+    without a database.
+    """
     try:
-        return view(request, *args, **kwargs)
+        with override("en"):
+            return view(request, *args, **kwargs)
     except (RequestDataTooBig, TooManyFieldsSent) as error:
         return json_error(str(error), status=413)
     except OperationalError:

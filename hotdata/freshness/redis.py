@@ -19,6 +19,8 @@ from typing import Any
 
 from django.core.cache import caches
 from django.core.signals import setting_changed
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -29,6 +31,8 @@ from hotdata.exceptions import CacheUnavailable
 logger = logging.getLogger(__name__)
 
 REST = 1.0  # seconds
+# Put into words only where it is shown: while Redis is away each read meets it, and most have another answer.
+AWAY = gettext_lazy("Redis can't be reached: it did not answer a moment ago.")
 NO_ANSWER = (RedisConnectionError, RedisTimeoutError, OSError)
 FAILURES = (RedisError, OSError)
 
@@ -46,7 +50,7 @@ class Outage:
         with self._lock:
             now = time.monotonic()
             if self.on and now < self._try_at:
-                raise CacheUnavailable("Redis can't be reached: it did not answer a moment ago.")
+                raise CacheUnavailable(AWAY)
             self._try_at = now + REST
 
     def note(self, error: Exception) -> CacheUnavailable:
@@ -58,9 +62,11 @@ class Outage:
             if begun:
                 # Without the error's text: one about a bad URL quotes it, with the password.
                 logger.warning("redis.lost error=%s", type(error).__name__)
-            return CacheUnavailable(f"Redis can't be reached ({type(error).__name__}).")
+            message = _("Redis can't be reached (%(error)s).")
+            return CacheUnavailable(message % {"error": type(error).__name__})
         self.end()
-        return CacheUnavailable(f"Redis refused what it was asked ({type(error).__name__}).")
+        message = _("Redis refused what it was asked (%(error)s).")
+        return CacheUnavailable(message % {"error": type(error).__name__})
 
     def end(self) -> None:
         """Redis has answered."""

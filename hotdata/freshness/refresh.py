@@ -20,6 +20,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import msgspec
+from django.utils.translation import override
 
 from hotdata.endpoints import Request
 from hotdata.exceptions import (
@@ -116,9 +117,11 @@ def refresh(
     store to; BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that
     is not set; and whatever `progress` and `record` raise. The latter is called once, at the end.
     """
-    return _Refresh(
-        source, list(keys), placeholders, progress, time_left, patience, postponed, record, run_id
-    ).run()
+    # What is said here goes on record. It may be a visitor's request that waits for it, in the visitor's language.
+    with override("en"):
+        return _Refresh(
+            source, list(keys), placeholders, progress, time_left, patience, postponed, record, run_id
+        ).run()
 
 
 class _Refresh:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from django.db import models
+from django.utils.translation import gettext as _
 
 LONGEST = timedelta(days=36_500)
 SHORTEST_TIMEOUT = timedelta(milliseconds=1)
@@ -16,7 +17,8 @@ def check_durations(row: models.Model, **least: timedelta) -> dict[str, str]:
     for field, shortest in least.items():
         value = getattr(row, field)
         if value is not None and value < shortest:
-            errors[field] = f"This must be at least {shortest.total_seconds():g} seconds."
+            message = _("This must be at least %(least)s seconds.")
+            errors[field] = message % {"least": f"{shortest.total_seconds():g}"}
         elif value is not None and value > LONGEST:
-            errors[field] = f"This must be at most {LONGEST.days:,} days."
+            errors[field] = _("This must be at most %(most)s days.") % {"most": f"{LONGEST.days:,}"}
     return errors

@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from hotdata import registry
@@ -23,7 +24,7 @@ from hotdata.models.durations import SHORTEST_TIMEOUT, check_durations
 from hotdata.models.pauses import Pausable, PausableQuerySet
 from hotdata.models.policies import Policies
 from hotdata.models.runs import WAITING, Cause, Run, State
-from hotdata.models.schedules import LONGEST_OFFSET, Kind, Schedule, Timetable
+from hotdata.models.schedules import LONGEST_OFFSET, Kind, Schedule, Timetable, jitter_too_long
 from hotdata.triggers import Trigger, stable_offset
 
 NOTHING = timedelta(0)
@@ -156,9 +157,9 @@ class Job(Policies, Pausable):
         # A duration that is out of all bounds would overflow the arithmetic of due times.
         errors |= self._check_task() | self._check_pause() | ({} if errors else self._check_trigger())
         if self.jitter is not None and self.jitter > LONGEST_OFFSET:
-            errors["jitter"] = f"The jitter can be {LONGEST_OFFSET.days} days at most."
+            errors["jitter"] = jitter_too_long()
         if self.retry_delay > self.retry_delay_max:
-            errors["retry_delay_max"] = "The longest retry delay is shorter than the first one."
+            errors["retry_delay_max"] = gettext("The longest retry delay is shorter than the first one.")
         if errors:
             raise ValidationError(errors)
 
@@ -173,7 +174,7 @@ class Job(Policies, Pausable):
         if not ended or Schedule.objects.planned(self.name) == timetable:
             return {}
         field = "run_at" if self.trigger == Kind.DATE else "ends_at"
-        return {field: "This lies in the past: the job would never run."}
+        return {field: gettext("This lies in the past: the job would never run.")}
 
     def _check_task(self) -> dict[str, str]:
         try:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.exceptions import BadTrigger
@@ -117,7 +118,7 @@ class Pausable(models.Model):
         """What is wrong with the pause, by field; what a pause left behind that is over is wiped out first."""
         if not self.paused:
             self.pause_note, self.paused_by = "", ""
-            return {"paused_until": "The job is not paused."} if self.paused_until else {}
+            return {"paused_until": gettext("The job is not paused.")} if self.paused_until else {}
         if self.paused_until and not self.is_paused(timezone.now()):
-            return {"paused_until": "This lies in the past: the pause would have ended."}
+            return {"paused_until": gettext("This lies in the past: the pause would have ended.")}
         return {}

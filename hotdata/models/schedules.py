@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.db import models
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_apscheduler.models import DjangoJob
 
@@ -39,6 +40,10 @@ class Kind(models.TextChoices):
     DATE = "date", _("Once")
 
 
+def jitter_too_long() -> str:
+    return gettext("The jitter can be %(most)d days at most.") % {"most": LONGEST_OFFSET.days}
+
+
 class Timetable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """When a job runs, as plain data that compares by value."""
 
@@ -59,19 +64,19 @@ class Timetable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def trigger(self) -> Trigger:
         """The trigger that this describes; raises BadTrigger when it describes none."""
         if self.offset > LONGEST_OFFSET:
-            raise BadTrigger("jitter", f"The jitter can be {LONGEST_OFFSET.days} days at most.")
+            raise BadTrigger("jitter", jitter_too_long())
         window: Any = {"time_zone": self.time_zone, "starts_at": self.starts_at, "ends_at": self.ends_at}
         if self.kind == Kind.CRON:
             return CronTrigger(expression=self.cron, **window)
         if self.kind == Kind.INTERVAL:
             if self.interval is None or self.anchor is None:
-                raise BadTrigger("interval", "An interval job needs an interval.")
+                raise BadTrigger("interval", gettext("An interval job needs an interval."))
             return IntervalTrigger(interval=self.interval, anchor=self.anchor, **window)
         if self.kind == Kind.DATE:
             if self.run_at is None:
-                raise BadTrigger("run_at", "A one-off job needs the time at which it runs.")
+                raise BadTrigger("run_at", gettext("A one-off job needs the time at which it runs."))
             return DateTrigger(run_at=self.run_at, **window)
-        raise BadTrigger("trigger", f"{self.kind!r} is no kind of trigger.")
+        raise BadTrigger("trigger", gettext("%(kind)r is no kind of trigger.") % {"kind": self.kind})
 
     def next_fire(self, after: datetime) -> datetime | None:
         """When the job fires next after `after`: a due time plus the job's offset. None while paused or at the end.

@@ -10,6 +10,7 @@ from datetime import timedelta
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.windows import MAX_TEXT, Windows
@@ -120,12 +121,12 @@ class Upkeep(models.Model):
             return {}
         errors = {}
         if self.soft_ttl > self.hard_ttl:
-            errors["hard_ttl"] = "An entry can't be kept for a shorter time than it is fresh."
+            errors["hard_ttl"] = gettext("An entry can't be kept for a shorter time than it is fresh.")
         if self.shortest_interval > self.longest_interval:
-            errors["max_age" if self.max_age else "refresh_after"] = (
+            errors["max_age" if self.max_age else "refresh_after"] = gettext(
                 "A key would be due for its refresh before it may be refreshed: "
-                f"after {self.longest_interval}, but not sooner than {self.shortest_interval}."
-            )
+                "after %(longest)s, but not sooner than %(shortest)s."
+            ) % {"longest": self.longest_interval, "shortest": self.shortest_interval}
         return errors
 
     @property
