@@ -15,13 +15,19 @@ from typing import NoReturn
 
 from cronsim import CronSim, CronSimError
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
+from django.utils.translation import gettext_lazy, ngettext
 
 from hotdata.exceptions import BadTrigger
 
 MAX_LENGTH = 200
-FIELDS = ("minute", "hour", "day", "month", "weekday")
-ALLOWED = ("0-59", "0-23", "1-31", "1-12 or JAN-DEC", "0-7 or SUN-SAT")
+NAMES = (
+    gettext_lazy("minute"),
+    gettext_lazy("hour"),
+    gettext_lazy("day"),
+    gettext_lazy("month"),
+    gettext_lazy("weekday"),
+)
+ALLOWED = ("0-59", "0-23", "1-31", gettext_lazy("1-12 or JAN-DEC"), gettext_lazy("0-7 or SUN-SAT"))
 MACROS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -46,10 +52,17 @@ class Crontab:
         self._hours = sorted(parsed.hours)
         self._months = parsed.months
         self._match_day = parsed.match_day
+        self._weekdays = parsed.weekdays
         self._times_per_day = len(self._hours) * len(self._minutes)
         minute, hour, *_rest = expression.split()
         # Debian's cron follows the clock when one of these begins with a star, and keeps appointments when not.
         self.has_fixed_times = not minute.startswith("*") and not hour.startswith("*")
+
+    @property
+    def weekdays(self) -> list[int] | None:
+        """The weekdays that match, each once, and Sunday as 0; None where one counts in some weeks only."""
+        plain = [day % 7 for day in self._weekdays if isinstance(day, int)]
+        return sorted(set(plain)) if len(plain) == len(self._weekdays) else None
 
     def first(self, begin: datetime, end: datetime) -> datetime | None:
         """The earliest matching wall time in the range."""
@@ -109,7 +122,7 @@ def normalise(expression: str) -> str:
     fields = expression.split()
     if fields and fields[0].startswith("@"):
         _refuse_macro(fields[0])
-    if len(fields) != len(FIELDS):
+    if len(fields) != len(NAMES):
         _refuse(_wrong_count(len(fields)))
     for position, text in enumerate(fields):
         _check_field(position, text)
@@ -133,13 +146,13 @@ def parse(expression: str) -> Crontab:
 
 
 def _check_field(position: int, text: str) -> None:
-    alone = ["*"] * len(FIELDS)
+    alone = ["*"] * len(NAMES)
     alone[position] = text
     try:
         Crontab(" ".join(alone))
     except CronSimError:
         message = _("“%(text)s” is no valid %(field)s; allowed are %(allowed)s, lists, ranges and steps.")
-        _refuse(message % {"text": text, "field": FIELDS[position], "allowed": ALLOWED[position]})
+        _refuse(message % {"text": text, "field": NAMES[position], "allowed": ALLOWED[position]})
 
 
 def _wrong_count(count: int) -> str:

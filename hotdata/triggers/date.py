@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
+from django.utils.dateformat import format as formatted
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from hotdata.exceptions import BadTrigger
 from hotdata.triggers.base import Trigger
@@ -28,8 +30,12 @@ class DateTrigger(Trigger):
 
     def describe(self) -> str:
         local = self.run_at.astimezone(ZoneInfo(self.time_zone)).replace(tzinfo=None)
-        on_the_minute = not (local.second or local.microsecond)
-        moment = local.isoformat(sep=" ", timespec="minutes" if on_the_minute else "seconds")
+        style = (
+            pgettext("how a moment is written, in the letters of Django's date filter", "Y-m-d H:i:s")
+            if local.second or local.microsecond
+            else pgettext("how a moment is written, in the letters of Django's date filter", "Y-m-d H:i")
+        )
+        moment = formatted(local, style)
         return _("Once, at %(moment)s %(zone)s") % {"moment": moment, "zone": self.time_zone}
 
     def _first(self, lo: datetime, hi: datetime) -> datetime | None:
