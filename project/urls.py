@@ -1,4 +1,4 @@
-"""The site: hotdata's JSON endpoints and the Django admin."""
+"""The site: hotdata's JSON endpoints, the Django admin, and the choice of a language."""
 
 from django.contrib import admin
 from django.urls import include, path
@@ -8,4 +8,5 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("hotdata.api.urls")),
     path("admin/", admin.site.urls),
+    path("i18n/", include("django.conf.urls.i18n")),
 ]

@@ -14,6 +14,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.cache import caches
 from django.db import connection
 from django.test import Client
+from django.utils import translation
 from pytest_django import Settings
 from redis import Redis
 
@@ -75,6 +76,13 @@ def staff(db: None) -> Staff:
         return client
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _language_of_the_settings() -> Iterator[None]:
+    """What a test's request was answered in stays the language of the thread."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture

@@ -410,7 +410,7 @@ def test_a_trigger_describes_itself(trigger: Trigger, words: str) -> None:
 @pytest.mark.parametrize(
     ("language", "words"),
     [
-        ("zh-hans", "在 09:30, 星期一到星期五, 仅在五月"),
+        ("zh-hans", "在 09:30，星期一至星期五，仅限五月"),
         ("de", "Um 09:30, Montag bis Freitag, nur im Mai"),
         ("sw", "At 09:30, Monday through Friday, only in May"),  # cron-descriptor has no Swahili
     ],
@@ -418,6 +418,27 @@ def test_a_trigger_describes_itself(trigger: Trigger, words: str) -> None:
 def test_an_expression_is_described_in_the_active_language(language: str, words: str) -> None:
     with override(language):
         assert make_cron("30 9 * may mon-fri").describe() == words
+
+
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        (make_cron("* * * * *"), "每分钟"),
+        (make_cron("20 * * * *"), "整点过 20 分"),
+        (make_cron("5/15 9-17 * * *"), "每 15 分钟，从整点过 5 分起，在 09:00 至 17:59 之间"),
+        (make_cron("0 8,12,20 * * sat,sun"), "在 08:00、12:00 和 20:00，仅限星期六和星期日"),
+        (make_cron("0 9 * * 1#2"), "在 09:00，每月第二个星期一"),
+        (make_cron("0 0 1 */3 *"), "在 00:00，每月 1 日，每 3 个月"),
+        (make_cron("0 0 13 * 1-3"), "在 00:00，每月 13 日，或星期一、星期二和星期三"),
+        (make_cron("1-59/2 * * * *"), "每 2 分钟，整点过 1 至 59 分"),
+        (make_interval(90 * MINUTE), "每 90 分钟"),
+        (make_date(time_zone="Asia/Shanghai"), "一次，2026年11月23日 14:59（Asia/Shanghai）"),
+        (make_date(NOW + SECOND), "一次，2026年11月23日 06:59:01（UTC）"),
+    ],
+)
+def test_a_trigger_describes_itself_in_chinese(trigger: Trigger, words: str) -> None:
+    with override("zh-hans"):
+        assert trigger.describe() == words
 
 
 def test_an_expression_is_described_while_translation_is_off() -> None:
