@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,12 +28,6 @@ CHINESE = "zh-hans"
 JOBS = "/admin/hotdata/job/"
 # As a browser in China says it.
 PREFERRED = {"HTTP_ACCEPT_LANGUAGE": "zh-CN,zh;q=0.9,en;q=0.8"}
-
-
-@pytest.fixture(autouse=True)
-def _static_root(settings: Settings, tmp_path: Path) -> None:
-    """WhiteNoise warns of one that doesn't exist, and warnings are errors."""
-    settings.STATIC_ROOT = tmp_path
 
 
 def page(client: Client, **headers: Any) -> str:

@@ -21,9 +21,9 @@ SECOND, MINUTE, HOUR, DAY = (
     timedelta(days=1),
 )
 UNITS = (
-    (2 * MINUTE, SECOND, gettext_lazy("%(number)s s")),
-    (2 * HOUR, MINUTE, gettext_lazy("%(number)s min")),
-    (2 * DAY, HOUR, gettext_lazy("%(number)s h")),
+    (2 * MINUTE, SECOND, gettext_lazy("%(n)s s")),
+    (2 * HOUR, MINUTE, gettext_lazy("%(n)s min")),
+    (2 * DAY, HOUR, gettext_lazy("%(n)s h")),
 )
 """Below which span a unit is used, and how a number of it is written."""
 PERIODS = (
@@ -48,8 +48,8 @@ def span(interval: timedelta) -> str:
     """``45 s``, ``4.25 min``."""
     for below, unit, text in UNITS:
         if interval < below:
-            return str(text) % {"number": f"{interval / unit:.3g}"}
-    return _("%(number)s days") % {"number": f"{interval / DAY:,.0f}"}
+            return str(text) % {"n": f"{interval / unit:.3g}"}
+    return _("%(n)s days") % {"n": f"{interval / DAY:,.0f}"}
 
 
 def frequency(per_minute: float) -> str:
