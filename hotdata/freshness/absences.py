@@ -29,6 +29,13 @@ def note(source: str, key: str, lasts: timedelta) -> None:
         redis.client().set(name_of(source, key), b"", px=max(1, lasts // MILLISECOND))
 
 
+def forget(source: str, keys: Sequence[str]) -> None:
+    """Take it that the checked `keys` may be there by now. Raises CacheUnavailable."""
+    if keys:
+        with redis.guarded():
+            redis.client().delete(*(name_of(source, key) for key in keys))
+
+
 def known(source: str, key: str) -> bool:
     """Whether the checked `key` was found to be absent lately. Raises CacheUnavailable."""
     return bool(among(source, [key]))

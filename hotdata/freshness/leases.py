@@ -71,6 +71,14 @@ def acquire_each(source: str, keys: Iterable[str], *, lasts: timedelta) -> dict[
     return {key: lease for (key, lease), got in zip(tried.items(), taken, strict=True) if got}
 
 
+def end_rests(source: str, keys: Sequence[str]) -> None:
+    """Let those of the checked `keys` be fetched at once that rest after a failure. Raises CacheUnavailable."""
+    if not keys:
+        return
+    with redis.guarded():
+        END.run_each(([name_of(source, key)], [RESTING, 0]) for key in keys)
+
+
 def free(source: str, keys: Sequence[str]) -> list[str]:
     """Those of the checked `keys` on which nobody has a lease, and which don't rest. Raises CacheUnavailable."""
     if not keys:

@@ -1,8 +1,9 @@
 """The refresher: keeps the hot sets of all sources fresh for as long as it is told to. Behind the task `refresh_due`.
 
-In each turn it shows that wishes are served, takes those that there are, asks the sources' plans what is due, and has
-both refreshed. Sources are refreshed side by side, each once at a time: an upstream that hangs holds up no other.
-Keys are fetched under their leases, so what a reader or another refresher fetches just now isn't fetched twice.
+In each turn it shows that wishes are served, takes those that there are and what operators demand, asks the sources'
+plans what is due, and has all of it refreshed. Sources are refreshed side by side, each once at a time: an upstream
+that hangs holds up no other. Keys are fetched under their leases, so what a reader or another refresher fetches just
+now isn't fetched twice.
 
 Between turns it waits for wishes, which wake it, and for the next due time. While Redis is away it waits for that.
 """
@@ -23,7 +24,7 @@ from django.db import close_old_connections, connections
 from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable, RunCancelled, RunTimedOut
-from hotdata.freshness import entries, planner, wants
+from hotdata.freshness import demands, entries, planner, wants
 from hotdata.freshness.fetching import REST, Fetch
 from hotdata.freshness.planner import Plan
 from hotdata.freshness.refresh import Refreshed, RefreshFailed
@@ -33,7 +34,7 @@ from hotdata.text import storable
 logger = logging.getLogger(__name__)
 
 SOURCES_AT_A_TIME = 16
-MOST_WISHES = 1000  # in one turn
+MOST_WISHES = 1000  # in one turn; and as many demands
 PATIENCE = timedelta(seconds=5)  # at the gate
 FAILURES_SHOWN = 20
 
@@ -119,6 +120,9 @@ class Refresher:
         wants.announce()
         self._look(pool)
         now = timezone.now()
+        for source, keys in demands.take(MOST_WISHES).items():
+            if source in self._keepers:
+                self._keepers[source].demand(keys)
         self._hand_out(wants.take(MOST_WISHES))
         for keeper in self._keepers.values():
             keeper.turn(now)
@@ -197,6 +201,7 @@ class _Keeper:
         self._rest_until = 0.0  # monotonic
         self._full_at = 0.0  # monotonic; when the next batch has had its time to fill
         self._wished: set[str] = set()
+        self._demanded: dict[str, None] = {}
         self._under_way: Future[Refreshed | None] | None = None
         self.source: Source
 
@@ -208,6 +213,10 @@ class _Keeper:
         """Refresh `keys` soon, as far as they are stale."""
         self._wished.update(keys)
 
+    def demand(self, keys: Iterable[str]) -> None:
+        """Refresh `keys` before all others, whatever is stored of them and whether the source rests or not."""
+        self._demanded.update(dict.fromkeys(keys))
+
     def turn(self, now: datetime) -> None:
         """Begin to refresh what is due or wished for, unless the last refresh still goes on.
 
@@ -217,7 +226,7 @@ class _Keeper:
             return
         self.reap()
         try:
-            due = self._due(now) | self._stale(now)
+            due = self._first() | self._due(now) | self._stale(now)
         except CacheUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - a plugged-in fetcher or a broken row: logged, and the others go on
@@ -261,6 +270,15 @@ class _Keeper:
 
     def _kept(self) -> Kept:
         return self._refresher.kept.setdefault(self.source.name, Kept())
+
+    def _first(self) -> dict[str, float]:
+        """`_due` for what was demanded: as many keys as one turn has room for, since each is tried once."""
+        most = self.source.burst * self.source.batch_size
+        keys = list(self._demanded)[:most]
+        stored = entries.read_many(self.source.name, keys)
+        for key in keys:
+            del self._demanded[key]
+        return {key: stored[key].fetched_at if key in stored else 0.0 for key in keys}
 
     def _due(self, now: datetime) -> dict[str, float]:
         """The keys to refresh by the plan, and when what is stored of them was fetched."""
