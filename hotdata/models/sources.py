@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models, transaction
+from django.db import IntegrityError, models, transaction
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
@@ -201,6 +202,34 @@ class Source(Budget, Upkeep, Acceptance):
 
     def _defining_fields(self) -> list[models.Field[Any, Any]]:
         return [field for field in self._meta.concrete_fields if field.name not in ("id", "name")]
+
+    def pin(self, key: str, placeholders: Mapping[str, str] = {}) -> bool:
+        """Keep `key` hot from now on; False when it was pinned already. Raises ValidationError, BadSource."""
+        pinned = Key(source=self, key=key, placeholders=dict(placeholders))
+        pinned.clean_fields()
+        pinned.clean()
+        pattern = self.build_pattern()
+        if pattern is not None and not pattern.matches(pinned.key):
+            raise ValidationError({"key": _("This key doesn't match the source's key pattern.")})
+        try:
+            with transaction.atomic():
+                pinned.save()
+                ChangeCounter.bump()
+        except IntegrityError:
+            if not self.pinned.filter(key=pinned.key).exists():
+                raise
+            return False
+        return True
+
+    def unpin(self, key: str) -> bool:
+        """Keep `key` hot only for as long as it is read; False when it was not pinned."""
+        with transaction.atomic():
+            pinned = self.pinned.select_for_update().filter(key=key).first()
+            if pinned is None:
+                return False
+            pinned.delete()
+            ChangeCounter.bump()
+        return True
 
     def pinned_keys(self) -> list[str]:
         """The keys that are always kept hot, in the order in which they were pinned."""

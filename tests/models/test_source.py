@@ -228,6 +228,42 @@ def test_what_cannot_be_a_key_cannot_be_pinned(key: str, message: str) -> None:
     assert message in " ".join(refused.value.message_dict["key"])
 
 
+def test_a_key_is_pinned_once_in_its_one_form_and_the_schedulers_look() -> None:
+    source, before = make_source(query={"lat": "{latitude}"}), ChangeCounter.current()
+    assert source.pin("Zu\u0308rich", {"latitude": "47.4"})
+    assert ChangeCounter.current() == before + 1
+    assert not source.pin("Zürich")
+    assert ChangeCounter.current() == before + 1
+    assert source.placeholders_by_key() == {"Zürich": {"latitude": "47.4"}}
+
+
+@pytest.mark.parametrize("key", ["", "..", "a/b", "x" * 129])
+def test_what_can_not_be_a_key_is_not_pinned(key: str) -> None:
+    source = make_source()
+    with pytest.raises(ValidationError) as refused:
+        source.pin(key)
+    assert list(refused.value.message_dict) == ["key"]
+    assert not Key.objects.exists()
+
+
+def test_only_keys_that_match_the_pattern_are_pinned_where_there_is_one() -> None:
+    source = make_source(key_policy=KeyPolicy.PATTERN, key_pattern="[A-Z]+")
+    assert source.pin("AAPL")
+    with pytest.raises(ValidationError, match="pattern"):
+        source.pin("aapl")
+    assert source.pinned_keys() == ["AAPL"]
+
+
+def test_a_key_is_unpinned_once_and_the_schedulers_look() -> None:
+    source, before = make_source(pinned=("AAPL", "北京")), ChangeCounter.current()
+    assert source.unpin("北京")
+    assert ChangeCounter.current() == before + 1
+    assert not source.unpin("北京")
+    assert not source.unpin("a/b")
+    assert ChangeCounter.current() == before + 1
+    assert source.pinned_keys() == ["AAPL"]
+
+
 def test_a_key_is_pinned_with_what_else_it_is_asked_for_with() -> None:
     source = make_source(pinned=("AAPL",))
     texts = {"latitude": "39.9", "longitude": "116.4"}
