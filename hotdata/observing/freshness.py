@@ -135,7 +135,7 @@ def freshness_of(source: str, *, over: timedelta = HOUR, hot: Iterable[str] | No
         raise UnknownSource(f"There is no source {source!r}.", source=source)
     now = timezone.now()
     since = _since(now, over)
-    measures = _measures(source, since, now)
+    measures = sum(measures_by_hour(source, since, now).values(), Measures())
     oldest, missing = _oldest(source, planner.hot_set(row) if hot is None else hot, now)
     return Freshness(
         source=source,
@@ -151,11 +151,12 @@ def freshness_of(source: str, *, over: timedelta = HOUR, hot: Iterable[str] | No
         calls=measures.calls,
         failed_calls=measures.failed_calls,
         budget=row.calls_per_minute * math.ceil((now - since) / MINUTE),
-        objective=_objective(row, measures),
+        objective=objective_of(row, measures),
     )
 
 
-def _objective(source: Source, measures: Measures) -> Objective | None:
+def objective_of(source: Source, measures: Measures) -> Objective | None:
+    """How far the reads in `measures` met what `source` should give; None for a source without an objective."""
     if source.objective_age is None:
         return None
     return Objective(
@@ -216,13 +217,17 @@ def _since(now: datetime, over: timedelta) -> datetime:
     return now.replace(second=0, microsecond=0) - (minutes - 1) * MINUTE
 
 
-def _measures(source: str, since: datetime, now: datetime) -> Measures:
+def measures_by_hour(source: str, since: datetime, now: datetime) -> dict[datetime, Measures]:
+    """What was counted for `source` since then, by hour of UTC; hours without any are not there.
+
+    Raises CacheUnavailable.
+    """
     by_hour = _by_hour(meters.measured(source, since=since, until=now))
     # Of an hour that began before `since` only Redis can tell the part that is asked for.
     for row in FreshnessHour.objects.filter(source=source, hour__gte=since, hour__lt=now):
         kept = _measures_of(row)
         by_hour[row.hour] = max(by_hour.get(row.hour, Measures()), kept, key=_fullness)
-    return sum(by_hour.values(), Measures())
+    return by_hour
 
 
 def _by_hour(minutes: Mapping[datetime, Measures]) -> dict[datetime, Measures]:

@@ -119,9 +119,14 @@ def _column(column: Column, x: float, pitch: float, top: float) -> SafeString:
 
 
 def lines(
-    series: Sequence[Line], *, label: str, y_ticks: Sequence[Tick], x_ticks: Sequence[Tick]
+    series: Sequence[Line],
+    *,
+    label: str,
+    y_ticks: Sequence[Tick],
+    x_ticks: Sequence[Tick],
+    threshold: Tick | None = None,
 ) -> SafeString:
-    """Lines over time, of which all have as many points; at most `SERIES` of them."""
+    """Lines over time, of which all have as many points; at most `SERIES` of them. `threshold` is as for `bars`."""
     top = _top(y_ticks)
     points = max((len(line.values) for line in series), default=1)
     step = (WIDTH - LEFT - RIGHT) / max(points - 1, 1)
@@ -137,8 +142,9 @@ def lines(
             for at, line in enumerate(series[:SERIES])
         ),
     )
+    line = _threshold(threshold, top) if threshold is not None else ""
     ticks = [Tick(at=LEFT + tick.at * step, label=tick.label) for tick in x_ticks]
-    return _chart(label, y_ticks, top, ticks, drawn)
+    return _chart(label, y_ticks, top, ticks, format_html("{}{}", drawn, line))
 
 
 def legend(names: Sequence[str]) -> SafeString:

@@ -417,6 +417,21 @@ def test_a_probe_that_is_not_made_leaves_the_breaker_open_and_makes_way_at_once(
     assert gate.look().breaker == "closed"
 
 
+def test_many_gates_are_looked_at_at_once_as_they_are_one_by_one(make_gate: GateMaker, redis: Redis) -> None:
+    well, dead, unused = make_gate("stock", calls_per_minute=30), make_gate("news"), make_gate("weather")
+    call(well)
+    enter(well)
+    trip(dead)
+    redis.script_flush()
+    states = gates.look_each([well, dead, unused])
+    assert [(state.calls, state.under_way, state.breaker, state.budget) for state in states] == [
+        (2, 1, "closed", 30),
+        (5, 0, "open", 6000),
+        (0, 0, "closed", 6000),
+    ]
+    assert gates.look_each([]) == []
+
+
 def test_a_call_that_is_not_made_is_no_success(make_gate: GateMaker) -> None:
     gate = make_gate(failures=3)
     call(gate, failed=True)

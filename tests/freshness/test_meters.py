@@ -122,6 +122,20 @@ def test_sources_are_measured_apart() -> None:
     assert all_measured("weather") == Measures()
 
 
+def test_several_sources_are_measured_at_once_as_they_are_one_by_one() -> None:
+    note_at(NOON, "stock", times=3, age=2.0)
+    note_at(NOON + 5 * MINUTE, "stock", age=90.0)
+    note_at(NOON, "news")
+    meters.flush()
+    names, until = ["stock", "news", "weather"], NOON + HOUR
+    with time_machine.travel(until, tick=False):
+        totals = meters.totals(names, since=NOON, until=until)
+        for name in names:
+            by_minute = measured(name, since=NOON, until=until).values()
+            assert totals[name] == sum(by_minute, Measures(served=dict.fromkeys(Served, 0)))
+    assert [totals[name].reads for name in names] == [4, 1, 0]
+
+
 def test_a_read_counts_in_the_minute_in_which_it_was_made_whenever_it_is_flushed() -> None:
     note_at(NOON + 59 * SECOND)
     note_at(NOON + 60 * SECOND, times=2)
