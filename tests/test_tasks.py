@@ -12,12 +12,15 @@ import time_machine
 from django.core.exceptions import ValidationError
 from django.utils import timezone
 from pytest_django import Settings
+from redis import Redis
 
 import hotdata
 from hotdata import registry
+from hotdata.exceptions import UnknownKey
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.runner import execute, make_context, perform
 from hotdata.freshness import meters
+from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.meters import Served
 from hotdata.models import ApiCall, FreshnessHour, Job, Run, Source
 from hotdata.models.runs import State
@@ -238,6 +241,49 @@ def test_warm_up_asks_for_a_city_with_what_it_was_pinned_with_and_so_do_later_re
     # Some databases keep the order of a JSON object's names, and some don't.
     asked_for = [parse_qs(request.target.partition("?")[2]) for request in upstream.requests]
     assert asked_for == [{"of": ["北京"], "at": ["2026-11-24"]}] * 2
+
+
+@in_threads
+def test_after_a_flush_of_redis_forecasts_are_brought_back_as_they_were_asked_for(
+    upstream: DemoUpstream, redis: Redis
+) -> None:
+    cities = make_source(name="weather", base_url=upstream.url, path="/weather/{key}")
+    for city in CITIES:
+        cities.pinned.create(key=city, placeholders={"area": "forecast"})
+    make_source(name="forecast", base_url=upstream.url, path="/{area}/{key}", query={"of": "{city}"})
+    performed("warm_up")
+    keys, warm = asked(upstream), {request.target for request in upstream.requests}
+    assert len(keys) == len(warm) == len(CITIES)
+    performed("refresh_due")
+    upstream.clear()
+    redis.flushall()
+    outcome = performed("refresh_due")
+    assert outcome.state == State.SUCCEEDED
+    assert {name: found["refreshed"] for name, found in outcome.result.items()} == {
+        "forecast": 2,
+        "weather": 2,
+    }
+    assert {request.target for request in upstream.requests if request.path.startswith("/forecast")} == warm
+    upstream.clear()
+    assert all(hotdata.get("forecast", key).value["city"] == key.partition(":")[0] for key in keys)
+    assert upstream.requests == []
+
+
+@in_threads
+def test_after_a_flush_who_reads_a_forecast_first_has_it_fetched(
+    upstream: DemoUpstream, redis: Redis
+) -> None:
+    make_forecast(upstream)
+    performed("warm_up")
+    (first, *_) = warm = asked(upstream)
+    redis.flushall()
+    last_known.clear()
+    upstream.clear()
+    assert hotdata.get("forecast", first).fetched_now
+    assert hotdata.get_many("forecast", warm).keys() == set(warm)
+    with pytest.raises(UnknownKey):
+        hotdata.get("forecast", first.replace(":2", ":1"))
+    assert asked(upstream) == warm
 
 
 def test_warm_up_says_which_city_can_not_be_asked_for_and_why(upstream: DemoUpstream) -> None:

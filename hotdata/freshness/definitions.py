@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,11 +20,13 @@ from typing import Any
 from django.db import Error as AnyDatabaseError
 from django.db import close_old_connections
 from django.db.models.signals import post_delete, post_save
+from django.utils import timezone
 
 from hotdata.exceptions import BadSource, UnknownSource
 from hotdata.keys import KeyPattern
 from hotdata.models import Key, Source
 from hotdata.models.acceptance import KeyPolicy
+from hotdata.models.hotkeys import Guest, guests
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,15 @@ class Definition:
     source: Source
     pinned: frozenset[str]
     pattern: KeyPattern | None
+    guests: frozenset[str] = frozenset()
+    """Keys that a task fetched, and that could not be fetched otherwise."""
 
     def serves(self, key: str) -> bool:
         """Whether the checked `key` may be fetched because a reader asks for it."""
+        return key in self.guests or self.serves_by_itself(key)
+
+    def serves_by_itself(self, key: str) -> bool:
+        """`serves`, if no task had fetched it."""
         if key in self.pinned:
             return True
         policy = self.source.key_policy
@@ -128,11 +136,22 @@ def _look_up(name: str) -> Definition | None:
     source = Source.objects.prefetch_related("pinned").filter(name=name).first()
     if source is None:
         return None
+    return defined(source, guests_of(source, timezone.now()))
+
+
+def guests_of(source: Source, now: datetime) -> dict[str, Guest]:
+    """The guests of `source`, by key. One that serves every key has none."""
+    return {} if source.key_policy == KeyPolicy.ANY else guests(source.name, now)
+
+
+def defined(source: Source, its_guests: Iterable[str] = ()) -> Definition:
+    """The definition of `source` by its row, its pinned keys, and those of its guests that matter to the caller."""
     try:
         pattern = source.build_pattern()
     except BadSource:  # written behind the model's back; it matches nothing
         pattern = None
-    return Definition(source=source, pinned=frozenset(source.pinned_keys()), pattern=pattern)
+    pinned = frozenset(source.pinned_keys())
+    return Definition(source=source, pinned=pinned, pattern=pattern, guests=frozenset(its_guests))
 
 
 def forget(**_: Any) -> None:

@@ -1,9 +1,10 @@
 """Which keys of a source are kept fresh, and when each is refreshed: the hot set and its plan.
 
-The hot set is what is pinned, and beside it what is read most. Each of its keys has an interval by the √ rule (see
-`rates`): the more it is read the shorter, within the source's bounds, and so that all together take no more than
-`BUDGET_SHARE` of the upstream's budget. While a value stays the same its interval is stretched, and what that saves
-goes to the others.
+The hot set is what is pinned, and beside it what is read most. Guests, keys that tasks fetched, are there while they
+are read most, and when Redis has lost them: nobody else would bring them back. Each key of the set has an interval by
+the √ rule (see `rates`): the more it is read the shorter, within the source's bounds, and so that all together take no
+more than `BUDGET_SHARE` of the upstream's budget. While a value stays the same its interval is stretched, and what that
+saves goes to the others.
 
 A plan is worked out anew each time, from what is stored and what is read, and kept nowhere. A key is due by its own
 last refresh, so keys don't come due together unless they were fetched together.
@@ -12,7 +13,7 @@ last refresh, so keys don't come due together unless they were fetched together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,7 @@ from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable
 from hotdata.freshness import entries, hotkeys, wording
-from hotdata.freshness.definitions import Definition
+from hotdata.freshness.definitions import Definition, guests_of
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.rates import Demand, rates
 from hotdata.models import Source
@@ -126,8 +127,12 @@ def plan(source: Source, now: datetime) -> Plan:
     """The plan of `source` at `now`. Raises CacheUnavailable; and BadSource for windows or a pattern that are none."""
     planning, weights = _Planning(source, now), _weights(source)
     hot = _hot(source, weights, _reads(source, weights, now))
-    stored = entries.read_many(source.name, [candidate.key for candidate in hot])
-    return planning.plan(_fetchable(source, hot, stored), stored)
+    guests = guests_of(source, now)
+    stored = entries.read_many(source.name, [*(candidate.key for candidate in hot), *guests])
+    definition = Definition(
+        source=source, pinned=frozenset(weights), pattern=source.build_pattern(), guests=frozenset(guests)
+    )
+    return planning.plan([*_fetchable(definition, hot, stored), *_lost(guests, hot, stored)], stored)
 
 
 # The hot set
@@ -139,6 +144,8 @@ class _Candidate:
     pinned: bool
     weight: float
     reads_per_minute: float
+    lost: bool = False
+    """Whether it is there only because Redis has lost what a task fetched."""
 
     @property
     def demand(self) -> float:
@@ -169,15 +176,21 @@ def _hot(source: Source, weights: Mapping[str, float], reads: Mapping[str, float
     ]
 
 
-def _fetchable(source: Source, hot: Sequence[_Candidate], stored: Mapping[str, Stored]) -> list[_Candidate]:
-    """Those of `hot` that are stored, or may be fetched by the source's policy.
-
-    A task may store keys that no reader could have had fetched. They are kept hot like others, but once such an entry
-    is gone, its readers get no other, and so the plan doesn't make one.
-    """
-    pinned = frozenset(candidate.key for candidate in hot if candidate.pinned)
-    definition = Definition(source=source, pinned=pinned, pattern=source.build_pattern())
+def _fetchable(
+    definition: Definition, hot: Sequence[_Candidate], stored: Mapping[str, Stored]
+) -> list[_Candidate]:
+    """Those of `hot` that are stored, or may be fetched for a reader: of what none can have, the plan makes none."""
     return [candidate for candidate in hot if candidate.key in stored or definition.serves(candidate.key)]
+
+
+def _lost(
+    guests: Iterable[str], hot: Iterable[_Candidate], stored: Mapping[str, Stored]
+) -> Iterator[_Candidate]:
+    """Those of `guests` that are not in `hot`, and have no entry although the time of theirs isn't over."""
+    there = {candidate.key for candidate in hot} | stored.keys()
+    for key in guests:
+        if key not in there:
+            yield _Candidate(key=key, pinned=False, weight=HOT_WEIGHT, reads_per_minute=UNREAD, lost=True)
 
 
 # The plan
@@ -245,7 +258,7 @@ class _Planning:
     ) -> tuple[datetime, datetime, Reason]:
         """From when on it is due, may fill up a batch, and why; as if the windows were open."""
         if stored is None:
-            return self._now, self._now, wording.not_fetched
+            return self._now, self._now, wording.lost if candidate.lost else wording.not_fetched
         fetched_at, soft_expiry = _moment(stored.fetched_at), _moment(stored.soft_expiry)
         if fetched_at > self._now + interval:
             return self._now, self._now, wording.clock_ahead

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from django.db import InterfaceError, OperationalError, connections, transaction
+from django.utils import timezone
 
 from hotdata.models import ApiCall
+from hotdata.models.hotkeys import Guest, note_guests
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,10 @@ MAX_WAITING = 1000  # records, of mostly one call each
 class Record:
     """What one refresh leaves in the database."""
 
+    source: str
     calls: Sequence[ApiCall]
+    guests: Mapping[str, Guest] = field(default_factory=dict)
+    """By key, those that were refreshed of its guests, old and new."""
 
     def write(self) -> None:
         """Write all of it, or nothing."""
@@ -124,3 +129,7 @@ def retry() -> None:
 def _write(records: Sequence[Record]) -> None:
     with transaction.atomic():
         ApiCall.objects.bulk_create([call for record in records for call in record.calls])
+        # In one order everywhere, since each locks its source until the end.
+        for record in sorted(records, key=lambda record: record.source):
+            if record.guests:
+                note_guests(record.source, record.guests, timezone.now())

@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import msgspec
+from django.utils import timezone
 from django.utils.translation import override
 
 from hotdata.endpoints import Request
@@ -31,12 +33,14 @@ from hotdata.exceptions import (
     UpstreamForbidden,
 )
 from hotdata.freshness import absences, entries, meters
-from hotdata.freshness.entries import Stored
+from hotdata.freshness.definitions import Definition, defined, guests_of
+from hotdata.freshness.entries import END_OF_TIME, Stored
 from hotdata.freshness.recording import Record
 from hotdata.freshness.replies import Reply
 from hotdata.freshness.upstream import reason, upstream_of
 from hotdata.keys import MAX_LENGTH, check_key
 from hotdata.models import ApiCall, Source
+from hotdata.models.hotkeys import Guest
 from hotdata.text import shortened, storable
 
 logger = logging.getLogger(__name__)
@@ -108,7 +112,8 @@ def refresh(
     """Fetch `keys` of `source` and store their values.
 
     What the path and query ask for beside a key is in `placeholders`, by key, or was pinned with it; else it is what
-    the key was asked for with when its value was stored.
+    the key was asked for with when its value was stored, also if Redis has lost that since. A key that the source
+    doesn't serve by itself is its guest from now on, until its entry is gone.
 
     `time_left` gives the seconds that are left for all of it, of which up to `patience` may be spent in waiting for
     the gate. What its budget or concurrency lets through only later is postponed, and `postponed` is called with the
@@ -151,6 +156,7 @@ class _Refresh:
         self._pending: set[Future[Reply]] = set()
         self._landed: SimpleQueue[Future[Reply]] = SimpleQueue()
         self._arrived: list[Stored] = []
+        self._guests: dict[str, Guest] = {}
         self._calls: list[ApiCall] = []
         self._errors: list[UpstreamError] = []
         self._done = 0
@@ -158,6 +164,10 @@ class _Refresh:
         self._given = placeholders
         self._placeholders: dict[str, Mapping[str, str]] = {}
         self._result = Refreshed(source=source.name, asked=len(keys))
+
+    @cached_property
+    def _definition(self) -> Definition:
+        return defined(self._source)
 
     def run(self) -> Refreshed:
         self._keys = self._well_formed()
@@ -175,7 +185,7 @@ class _Refresh:
         finally:
             for future in self._pending:
                 future.cancel()
-            self._record_calls()
+            self._leave_record()
         return self._judge()
 
     def _well_formed(self) -> list[str]:
@@ -195,7 +205,11 @@ class _Refresh:
         if not self._upstream.placeholders:
             return {}
         stored = {key: known.placeholders for key, known in self._known.items()}
-        return {**stored, **self._source.placeholders_by_key(), **self._given}
+        brought = {**stored, **self._source.placeholders_by_key(), **self._given}
+        if all(key in brought for key in self._keys):
+            return brought
+        lost = {key: guest.placeholders for key, guest in guests_of(self._source, timezone.now()).items()}
+        return {**lost, **brought}
 
     def _askable(self) -> list[str]:
         """The keys that bring all that they must be asked for with; the others have failed likewise."""
@@ -318,13 +332,21 @@ class _Refresh:
     def _store(self) -> None:
         arrived, self._arrived = self._arrived, []
         written = entries.write(arrived)
+        self._note_guests(entry for entry, went in zip(arrived, written, strict=True) if went)
         self._result.refreshed += sum(written)
         self._result.outrun += len(written) - sum(written)
 
-    def _record_calls(self) -> None:
+    def _note_guests(self, written: Iterable[Stored]) -> None:
+        """Note which of the entries nobody could have fetched again, had they been lost."""
+        for entry in written:
+            if not self._definition.serves_by_itself(entry.key):
+                until = datetime.fromtimestamp(min(entry.hard_expiry, END_OF_TIME), UTC)
+                self._guests[entry.key] = Guest(placeholders=entry.placeholders, kept_until=until)
+
+    def _leave_record(self) -> None:
         for call in self._calls:
             call.run_id = self._run_id
-        self._record(Record(calls=self._calls))
+        self._record(Record(source=self._source.name, calls=self._calls, guests=self._guests))
         self._result.calls = len(self._calls)
         with contextlib.suppress(CacheUnavailable):
             meters.flush()

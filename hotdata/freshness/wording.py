@@ -65,6 +65,10 @@ def frequency(per_minute: float) -> str:
 # Reasons for when a key is refreshed
 
 
+def lost() -> str:
+    return _("fetched by a task, and lost since")
+
+
 def not_fetched() -> str:
     return _("not fetched yet")
 

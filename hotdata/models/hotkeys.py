@@ -1,15 +1,19 @@
-"""The most-read keys of each source, as they were last known: what is left of them when Redis has lost its counts.
+"""What a source keeps hot beside its pinned keys, as it was last known: what is left of it when Redis is flushed.
 
-A snapshot, written again and again; the counts themselves are in Redis.
+Of the most-read keys, a snapshot, written again and again; the counts themselves are in Redis. And the guests: keys
+that a task fetched, and that the source would not serve by itself. Nobody else knows that they were there, or what
+they were asked for with.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import models, transaction
+from django.db import connection, models, transaction
+from django.db.models import Exists, OuterRef, Q
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.keys import MAX_LENGTH
@@ -22,15 +26,28 @@ SLIGHTEST = 1 / 1440  # reads per minute: of a key that is read less than once a
 MUCH = 1.5  # times
 MANY = 0.05  # of the keys
 INSERTED_AT_ONCE = 500
+MAX_GUESTS = 10_000  # of a source; of more, those that are kept longest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """What is known of a key that a task fetched, and that its source would not serve by itself."""
+
+    placeholders: Mapping[str, str]
+    """What it was asked for with beside itself."""
+    kept_until: datetime
+    """When its entry is gone, unless it is refreshed."""
 
 
 class HotKey(models.Model):
-    """A key that was read often when it was last seen. Outlives its source, but for a day at most."""
+    """A key that was read often when it was last seen, or is a guest. Outlives its source, but for a day at most."""
 
     source = models.CharField(_("source"), max_length=100)
     key = models.CharField(_("key"), max_length=MAX_LENGTH)
     reads_per_minute = models.FloatField(_("reads per minute"))
     seen_at = models.DateTimeField(_("seen at"))
+    placeholders = models.JSONField(_("placeholders"), default=dict, blank=True)
+    kept_until = models.DateTimeField(_("kept until"), null=True, blank=True)
 
     class Meta:
         verbose_name = _("hot key")
@@ -49,7 +66,7 @@ class HotKey(models.Model):
 
 
 def remember(source: str, scores: Mapping[str, float], now: datetime) -> None:
-    """Replace what is known of `source` by `scores`, reads per minute by key. All or nothing.
+    """Replace what is known of `source` by `scores`, reads per minute by key. All or nothing; guests stay.
 
     Nothing is written while almost all keys are the same, with about the same rates as `remembered` says. Of two
     processes that write at once the last one wins.
@@ -57,20 +74,50 @@ def remember(source: str, scores: Mapping[str, float], now: datetime) -> None:
     scores = {key: score for key, score in scores.items() if score >= SLIGHTEST}
     if not _changed(remembered(source, now), scores):
         return
-    rows = [
-        HotKey(source=source, key=key, reads_per_minute=score, seen_at=now) for key, score in scores.items()
-    ]
     with transaction.atomic():
-        # One writer at a time: two that replace the same rows would wait for each other in a ring.
-        list(Source.objects.select_for_update().filter(name=source).values_list("id"))
+        _lock(source)
+        staying = guests(source, now)
         HotKey.objects.filter(source=source).delete()
-        HotKey.objects.bulk_create(rows, batch_size=INSERTED_AT_ONCE)
+        read = [_row(source, key, now, score, staying.get(key)) for key, score in scores.items()]
+        unread = [_row(source, key, now, 0.0, guest) for key, guest in staying.items() if key not in scores]
+        HotKey.objects.bulk_create(read + unread, batch_size=INSERTED_AT_ONCE)
+
+
+def note_guests(source: str, noted: Mapping[str, Guest], now: datetime) -> None:
+    """Remember the guests of `source`, by key, beside those that are known. All or nothing."""
+    rows = [_row(source, key, now, 0.0, guest) for key, guest in noted.items()]
+    with transaction.atomic():
+        _lock(source)
+        HotKey.objects.bulk_create(
+            rows,
+            batch_size=INSERTED_AT_ONCE,
+            update_conflicts=True,
+            update_fields=["placeholders", "kept_until"],
+            unique_fields=["source", "key"]
+            if connection.features.supports_update_conflicts_with_target
+            else None,
+        )
+
+
+def guests(source: str, now: datetime) -> dict[str, Guest]:
+    """The guests of `source` whose entries are not gone by themselves, by key."""
+    rows = HotKey.objects.filter(source=source, kept_until__gt=now).order_by("-kept_until", "key")
+    found = rows.values_list("key", "placeholders", "kept_until")[:MAX_GUESTS]
+    return {
+        key: Guest(placeholders=texts, kept_until=until) for key, texts, until in found if until is not None
+    }
 
 
 def forget_old(now: datetime) -> None:
-    """Delete what was not seen for a day, as of sources that are gone. Rows that are being replaced are left alone."""
+    """Delete what was not seen for a day, and is no guest of a source that is there.
+
+    Rows that are being replaced are left alone.
+    """
     with transaction.atomic():
-        old = HotKey.objects.filter(seen_at__lt=now - LIFE).select_for_update(skip_locked=True)
+        there = Exists(Source.objects.filter(name=OuterRef("source")))
+        old = HotKey.objects.filter(
+            Q(kept_until__isnull=True) | Q(kept_until__lte=now) | ~there, seen_at__lt=now - LIFE
+        ).select_for_update(skip_locked=True)
         HotKey.objects.filter(id__in=list(old.values_list("id", flat=True))).delete()
 
 
@@ -79,6 +126,18 @@ def remembered(source: str, now: datetime) -> dict[str, float]:
     rows = HotKey.objects.filter(source=source, seen_at__gt=now - LIFE)
     rates = {row.key: row.decayed(now) for row in rows}
     return {key: rate for key, rate in sorted(rates.items(), key=lambda pair: -pair[1]) if rate >= SLIGHTEST}
+
+
+def _lock(source: str) -> None:
+    """Let one writer at a time: two that replace the same rows would wait for each other in a ring."""
+    list(Source.objects.select_for_update().filter(name=source).values_list("id"))
+
+
+def _row(source: str, key: str, now: datetime, score: float, guest: Guest | None) -> HotKey:
+    row = HotKey(source=source, key=key, reads_per_minute=score, seen_at=now)
+    if guest is not None:
+        row.placeholders, row.kept_until = dict(guest.placeholders), guest.kept_until
+    return row
 
 
 def _changed(known: Mapping[str, float], scores: Mapping[str, float]) -> bool:

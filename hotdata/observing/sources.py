@@ -76,7 +76,7 @@ def standings(sources: Sequence[Source], now: datetime) -> Standings:
     return Standings(
         by_source={
             source.name: _standing(
-                source, traffic.of_source(source.name), watched.get(source.name), told.get(source.name)
+                source, traffic.wholes[source.name], watched.get(source.name), told.get(source.name)
             )
             for source in sources
         },

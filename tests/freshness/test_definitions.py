@@ -1,17 +1,19 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from hotdata.exceptions import UnknownSource
 from hotdata.freshness import definitions
 from hotdata.freshness.definitions import definition_of
 from hotdata.models import Key, Source
+from hotdata.models.hotkeys import Guest, note_guests
 from tests.builders import make_source
 from tests.threads import PATIENCE, eventually, in_thread
 
@@ -47,6 +49,19 @@ def test_the_keys_that_are_served_are_those_of_the_policy(policy: str, served: s
     make_source(name="stock", pinned=("pinned",), key_policy=policy, key_pattern="[A-Z]{1,5}")
     definition = definition_of("stock")
     assert {key for key in ("pinned", "AAPL", "other", "北京") if definition.serves(key)} == served
+
+
+@pytest.mark.parametrize("policy", ["pinned", "pattern"])
+def test_guests_are_served_until_their_entries_are_gone(policy: str) -> None:
+    make_source(name="stock", key_policy=policy, key_pattern="[A-Z]{1,5}")
+    hour, now = timedelta(hours=1), timezone.now()
+    until = {"guest": now + hour, "former": now - hour}
+    note_guests("stock", {key: Guest(placeholders={}, kept_until=end) for key, end in until.items()}, now)
+    definition = definition_of("stock")
+    assert definition.serves("guest")
+    assert not definition.serves_by_itself("guest")
+    assert not definition.serves("former")
+    assert not definition.serves("stranger")
 
 
 def test_a_pattern_that_is_none_matches_nothing() -> None:
@@ -86,7 +101,7 @@ def test_a_definition_is_looked_up_once_a_second(
         for _ in range(100):
             definition_of("stock")
     now[0] += definitions.KEPT
-    with django_assert_num_queries(2):  # the source, and its pinned keys
+    with django_assert_num_queries(3):  # the source, its pinned keys, and its guests
         for _ in range(100):
             definition_of("stock")
 

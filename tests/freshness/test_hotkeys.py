@@ -19,7 +19,15 @@ from hotdata.freshness import background, hotkeys
 from hotdata.freshness.hotkeys import BUCKETS, MAX_COUNTED, MAX_MEMBERS, hot_reads, hottest
 from hotdata.keys import MAX_LENGTH
 from hotdata.models import HotKey
-from hotdata.models.hotkeys import SLIGHTEST, forget_old, remember, remembered
+from hotdata.models.hotkeys import (
+    SLIGHTEST,
+    Guest,
+    forget_old,
+    guests,
+    note_guests,
+    remember,
+    remembered,
+)
 from tests.builders import caches_at, make_source
 from tests.freshness.conftest import OwnRedis
 from tests.freshness.hostile import closed_port
@@ -352,6 +360,76 @@ def test_rows_of_sources_that_are_gone_are_deleted_after_a_day() -> None:
     remember("stock", {"AAPL": 4.0}, NOON + 25 * HOUR)
     forget_old(NOON + 25 * HOUR)
     assert list(HotKey.objects.values_list("source", flat=True)) == ["stock"]
+
+
+# Guests
+
+
+def guest(until: datetime = NOON + HOUR, **placeholders: str) -> Guest:
+    return Guest(placeholders=placeholders, kept_until=until)
+
+
+def test_a_guest_is_remembered_with_what_it_was_asked_for_with_until_its_entry_is_gone() -> None:
+    noted = {"北京:06-01": guest(latitude="39.9"), "AAPL": guest(NOON + 40 * timedelta(days=1))}
+    note_guests("stock", noted, NOON)
+    assert guests("stock", NOON) == noted
+    assert guests("stock", NOON + HOUR).keys() == {"AAPL"}
+    assert guests("news", NOON) == {}
+
+
+def test_a_guest_that_is_refreshed_is_remembered_as_it_is_now() -> None:
+    note_guests("stock", {"AAPL": guest(of="old"), "MSFT": guest()}, NOON)
+    note_guests("stock", {"AAPL": guest(NOON + 2 * HOUR, of="new")}, NOON + MINUTE)
+    assert guests("stock", NOON) == {"AAPL": guest(NOON + 2 * HOUR, of="new"), "MSFT": guest()}
+
+
+def test_a_guest_is_not_hot_by_itself_and_one_that_is_read_is_both() -> None:
+    note_guests("stock", {"AAPL": guest(), "MSFT": guest()}, NOON)
+    assert remembered("stock", NOON) == {}
+    remember("stock", {"AAPL": 4.0, "TSLA": 2.0}, NOON)
+    assert remembered("stock", NOON) == {"AAPL": 4.0, "TSLA": 2.0}
+    assert guests("stock", NOON) == {"AAPL": guest(), "MSFT": guest()}
+    note_guests("stock", {"AAPL": guest(of="new")}, NOON)
+    assert remembered("stock", NOON) == {"AAPL": 4.0, "TSLA": 2.0}
+
+
+def test_no_more_guests_are_known_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hotdata.models.hotkeys.MAX_GUESTS", 2)
+    note_guests("stock", {f"K{number}": guest(NOON + number * HOUR) for number in range(1, 5)}, NOON)
+    assert list(guests("stock", NOON)) == ["K4", "K3"]
+    remember("stock", {"AAPL": 4.0}, NOON)
+    assert sorted(HotKey.objects.values_list("key", flat=True)) == ["AAPL", "K3", "K4"]
+
+
+def test_guests_are_forgotten_when_their_entries_or_their_sources_are_gone() -> None:
+    make_source(name="stock")
+    day = timedelta(days=1)
+    note_guests("stock", {"stays": guest(NOON + 3 * day), "goes": guest(NOON + day)}, NOON)
+    note_guests("gone", {"goes": guest(NOON + 3 * day)}, NOON)
+    forget_old(NOON + 2 * day)
+    assert list(HotKey.objects.values_list("source", "key")) == [("stock", "stays")]
+    forget_old(NOON + 4 * day)
+    assert not HotKey.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_guests_that_are_noted_while_what_is_read_is_remembered_all_stay() -> None:
+    make_source(name="stock")
+
+    def note(writer: int) -> None:
+        for turn in range(10):
+            keys = [f"G{writer}-{turn}", *(f"shared-{number}" for number in range(20))]
+            note_guests("stock", dict.fromkeys(keys if writer % 2 else keys[::-1], guest()), NOON)
+
+    def read() -> None:
+        for turn in range(10):
+            remember("stock", {f"K{number}": float(1 + 10 * (turn % 2)) for number in range(30)}, NOON)
+
+    for done in [in_thread(lambda writer=writer: note(writer)) for writer in range(3)] + [in_thread(read)]:
+        done.result(PATIENCE)
+    noted = {f"G{writer}-{turn}" for writer in range(3) for turn in range(10)}
+    assert guests("stock", NOON).keys() == noted | {f"shared-{number}" for number in range(20)}
+    assert len(remembered("stock", NOON)) == 30
 
 
 @pytest.mark.django_db(transaction=True)

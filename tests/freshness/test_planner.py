@@ -13,7 +13,7 @@ from hotdata.exceptions import BadSource, CacheUnavailable
 from hotdata.freshness import entries, hotkeys, planner
 from hotdata.freshness.planner import BUDGET_SHARE, Plan, PlannedKey
 from hotdata.models import Key, Source
-from hotdata.models.hotkeys import remember
+from hotdata.models.hotkeys import Guest, note_guests, remember
 from tests.builders import make_source, make_stored, store
 from tests.freshness.conftest import OwnRedis
 
@@ -153,6 +153,22 @@ def test_a_hot_key_that_the_source_does_not_serve_is_kept_fresh_but_not_brought_
     read(A=1, stored=1, gone=1)
     fetch("stored", ago=MINUTE)
     assert planned(source).keys() == {"A", "stored"}
+
+
+def test_a_guest_that_redis_has_lost_is_due_until_its_time_is_over() -> None:
+    source = make_source(name="stock", pinned=("A",))
+    fetch("A", ago=SECOND)
+    fetch("stored", ago=HOUR)
+    until = {"stored": NOW + HOUR, "lost": NOW + HOUR, "read": NOW + HOUR, "over": NOW}
+    note_guests(
+        "stock", {key: Guest(placeholders={}, kept_until=end) for key, end in until.items()}, NOW - HOUR
+    )
+    read(read=4, over=4)
+    keys = planned(source)
+    assert keys.keys() == {"A", "lost", "read"}
+    assert (keys["lost"].due_at, keys["lost"].why) == (NOW, "fetched by a task, and lost since")
+    assert (keys["lost"].pinned, keys["lost"].interval) == (False, source.longest_interval)
+    assert planner.due_keys(source, NOW) == ["read", "lost"]
 
 
 def test_an_unreachable_redis_is_told_as_such(source: Source, redis_down: None) -> None:
@@ -418,14 +434,14 @@ def test_each_key_says_why_it_is_refreshed_when(
 # What a plan costs
 
 
-def test_a_plan_asks_redis_twice_and_the_database_twice(
+def test_a_plan_asks_redis_twice_and_the_database_three_times(
     own_redis: OwnRedis, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     read(A=1, B=2)
-    source = stock(pinned=("C", "D"))
+    source = make_source(name="stock", pinned=("C", "D"), key_policy="pattern", key_pattern="[A-Z]")
     planner.plan(source, NOW)  # connects
     own_redis.client.config_resetstat()
-    with django_assert_num_queries(2):
+    with django_assert_num_queries(3):
         planner.plan(source, NOW)
     asked = own_redis.client.info("commandstats")
     assert asked["cmdstat_mget"]["calls"] == 1

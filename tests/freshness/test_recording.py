@@ -54,7 +54,7 @@ def patient(settings: Settings) -> float:
 
 
 def a_record(key: str = "AAPL") -> Record:
-    return Record(calls=[unsaved_call(keys=key)])
+    return Record(source="stock", calls=[unsaved_call(keys=key)])
 
 
 def on_record() -> list[str]:
@@ -136,7 +136,7 @@ def test_no_more_waits_than_there_is_room_for(
 def test_a_record_is_written_as_a_whole() -> None:
     good, bad = unsaved_call(keys="A"), unsaved_call(keys="B", outcome="impossible")
     with pytest.raises(IntegrityError):
-        Record(calls=[good, bad]).write()
+        Record(source="stock", calls=[good, bad]).write()
     assert on_record() == []
 
 

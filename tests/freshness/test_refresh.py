@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from django.db import connection
+from django.utils import timezone
 from redis import Redis
 
 from hotdata import registry
@@ -27,6 +28,7 @@ from hotdata.freshness import absences, entries
 from hotdata.freshness.refresh import Refreshed, RefreshFailed, refresh
 from hotdata.freshness.upstream import gate_of, upstream_of
 from hotdata.models import ApiCall, Run, Source
+from hotdata.models.hotkeys import guests
 from hotdata.models.runs import State
 from project.demo.upstream import DemoUpstream
 from tests.builders import NODE, make_job, make_run, make_source, store
@@ -206,6 +208,38 @@ def test_a_key_that_is_not_pinned_is_asked_for_again_with_what_was_given_for_it(
     assert entries.read("stock", "北京").placeholders == {"area": "weather"}
     assert refresh(source, ["北京"]).refreshed == 1
     assert [served.path for served in demo.requests] == ["/weather/北京"] * 2
+
+
+def test_a_guest_is_asked_for_again_with_what_was_given_for_it_when_redis_has_lost_it(
+    demo: DemoUpstream, redis: Redis
+) -> None:
+    source = stocks(demo, path="/{area}/{key}")
+    refresh(source, ["北京"], placeholders={"北京": {"area": "weather", "else": "unused"}})
+    redis.flushdb()
+    assert refresh(source, ["北京"]).refreshed == 1
+    assert [served.path for served in demo.requests] == ["/weather/北京"] * 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "noted"),
+    [
+        ({}, ["AAPL", "MSFT"]),
+        ({"key_policy": "pattern", "key_pattern": "A.*"}, ["MSFT"]),
+        ({"key_policy": "pattern", "key_pattern": "A.*|M.*"}, []),
+        ({"key_policy": "any"}, []),
+    ],
+)
+def test_what_the_source_does_not_serve_by_itself_is_its_guest_as_long_as_its_entry(
+    demo: DemoUpstream, fields: dict[str, Any], noted: list[str]
+) -> None:
+    source = stocks(demo, **fields)
+    source.pinned.create(key="TSLA")
+    demo.set_fault("/stocks/BAD", "500")
+    assert refresh(source, ["AAPL", "MSFT", "TSLA", "BAD"]).refreshed == 3
+    known = guests("stock", timezone.now())
+    assert sorted(known) == noted
+    for key, guest in known.items():
+        assert guest.kept_until.timestamp() == pytest.approx(entries.read("stock", key).hard_expiry, abs=1e-3)
 
 
 def test_what_is_given_comes_before_what_was_pinned_and_that_before_what_was_stored(
@@ -441,7 +475,7 @@ def test_a_refresh_of_which_all_is_postponed_says_when_to_try_again(demo: DemoUp
 def test_of_the_keys_that_were_tried_no_more_may_fail_than_the_source_tolerates(settings: Any) -> None:
     with serving(settings) as upstream:
         source = hostile_source(upstream, calls_per_minute=1, burst=1, max_failed_share=0.5)
-        error = failure(source, "404", "ok", "html", patience=timedelta(0))
+        error = failure(source, "404", "500", "html", patience=timedelta(0))
     assert (error.result.failures, error.result.postponed) == (1, 2)
 
 

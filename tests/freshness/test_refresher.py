@@ -9,17 +9,21 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.utils import timezone
 from pytest_django import Settings
 
 import hotdata
 from hotdata.exceptions import CacheUnavailable, RunCancelled
 from hotdata.freshness import absences, entries, leases, planner, redis, refresher, wants
 from hotdata.freshness.fetching import Fetch
+from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.leases import Lease
 from hotdata.freshness.planner import Plan
+from hotdata.freshness.refresh import refresh
 from hotdata.freshness.refresher import Kept, Refresher
 from hotdata.freshness.upstream import gate_of
 from hotdata.models import ApiCall, Source
+from hotdata.models.hotkeys import Guest, note_guests
 from hotdata.models.sources import SourceQuerySet
 from project.demo.upstream import DemoUpstream
 from tests.builders import caches_at, make_source, rest, store
@@ -440,6 +444,31 @@ def test_after_a_flush_all_is_fetched_again_at_once(demo: DemoUpstream, redis: A
         redis.flushdb()
         eventually(lambda: all(is_fresh(key) for key in keys), within=refresher.PLAN_AGAIN + 5)
     assert len(demo.requests) == 2 * len(keys)
+
+
+def test_after_a_flush_what_a_task_fetched_is_back_at_once_and_nobody_is_told_that_it_is_not_there(
+    demo: DemoUpstream, redis: Any
+) -> None:
+    source = stocks(demo, path="/{area}/{key}", burst=3, calls_per_minute=600)
+    cities = [f"K{letter}" for letter in "ABCDEFGHIJ"]
+    refresh(source, cities, placeholders={city: {"area": "stocks"} for city in cities})
+    last_known.clear()
+    with serving() as working:
+        redis.flushdb()
+        reading = in_thread(lambda: [hotdata.get("stock", city).value["symbol"] for city in cities])
+        eventually(lambda: all(is_fresh(city) for city in cities), within=refresher.PLAN_AGAIN + 5)
+        assert reading.result(PATIENCE) == cities
+    assert len(demo.requests) == 2 * len(cities)
+    assert all(kept.failures == 0 for kept in working.kept.values())
+
+
+def test_a_guest_that_nobody_reads_is_not_kept_fresh(demo: DemoUpstream) -> None:
+    stocks(demo)
+    now = timezone.now()
+    note_guests("stock", {"AAPL": Guest(placeholders={}, kept_until=now + timedelta(days=1))}, now)
+    store_stale("AAPL")
+    one_turn()
+    assert demo.requests == []
 
 
 def test_after_a_flush_no_more_is_asked_than_the_budget_allows(
