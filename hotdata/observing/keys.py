@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import BooleanField, DurationField, F, FloatField, IntegerField, Value
+from django.db.models import BigIntegerField, BooleanField, DurationField, F, FloatField, IntegerField, Value
 
 from hotdata.exceptions import BadSource
 from hotdata.freshness import entries
@@ -29,6 +29,7 @@ TOLERATED = timedelta(seconds=5)
 class WatchedSource:
     """A source, and the keys of it that are kept hot."""
 
+    id: int
     name: str
     title: str
     limit: timedelta
@@ -75,6 +76,7 @@ def watched_sources(now: datetime) -> list[WatchedSource]:
         "max_age",
         "windows",
         "hot_keys",
+        "id",
         "pinned__key",
         Value(None, output_field=FloatField()),
     )
@@ -90,6 +92,7 @@ def watched_sources(now: datetime) -> list[WatchedSource]:
             Value(None, output_field=DurationField()),
             Value(""),
             Value(0, output_field=IntegerField()),
+            Value(0, output_field=BigIntegerField()),
             F("key"),
             F("reads_per_minute"),
         ),
@@ -138,10 +141,12 @@ def _watched(
     max_age: timedelta | None,
     windows: str,
     hot_keys: int,
+    id: int,
 ) -> WatchedSource:
     known = set(pinned)
     others = [key for _, key in sorted(hot) if key not in known][:hot_keys]
     return WatchedSource(
+        id=id,
         name=name,
         title=title,
         limit=max(soft_ttl, max_age or soft_ttl),

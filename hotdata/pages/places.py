@@ -17,9 +17,8 @@ def job(id: int) -> str:
     return _before("job") + f"{id}/change/"
 
 
-def source(name: str) -> str:
-    """The list of sources, of which only this one is asked for: whoever has a name has no id."""
-    return reverse("admin:hotdata_source_changelist") + f"?q={name}"
+def source(id: int) -> str:
+    return _before("source") + f"{id}/change/"
 
 
 @functools.cache

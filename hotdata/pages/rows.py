@@ -130,7 +130,7 @@ def _upstream_row(source: WatchedSource, by_bucket: Sequence[Traffic], whole: Tr
     look = words.FAILED if errors > 1 - ENOUGH else words.WARN if errors > TOLERABLE else words.OK
     return UpstreamRow(
         source=source,
-        url=places.source(source.name),
+        url=places.source(source.id),
         traffic=whole,
         spark=charts.sparkline(seconds(by_bucket), _("p95 of the latency, by the half hour")),
         # Full at a tenth: a source of which that much fails is past caring for more.

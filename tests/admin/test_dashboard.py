@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from hotdata.models import Job, Lease, Node, Run, Schedule
-from hotdata.models.runs import Cause, State
+from hotdata.models.runs import FINISHED, Cause, State
 from hotdata.models.schedules import Kind
 from tests.builders import Staff, make_call, make_job, make_run, make_source, store
 
@@ -43,6 +43,8 @@ def make_node(name: str = "web-1", *, silent_for: timedelta = 2 * SECOND, leadin
 def ran(job: Job, state: State = State.SUCCEEDED, *, ago: timedelta = MINUTE, **fields: Any) -> Run:
     at = timezone.now() - ago
     times: dict[str, Any] = {"created_at": at, "ready_at": at, "started_at": at, "attempt": 1}
+    if state in FINISHED:
+        times["finished_at"] = at
     return make_run(job, cause=Cause.SCHEDULE, state=state, scheduled_for=at, **(times | fields))
 
 
@@ -150,14 +152,16 @@ def test_the_success_of_a_day_is_told_with_its_failures(admin_client: Client) ->
 
 
 def test_sources_show_their_latency_errors_and_freshness(admin_client: Client) -> None:
-    make_source(name="stock", title="Stocks", pinned=("AAPL", "北京", "MSFT"), soft_ttl=MINUTE)
+    source = make_source(name="stock", title="Stocks", pinned=("AAPL", "北京", "MSFT"), soft_ttl=MINUTE)
     store("stock", "AAPL", age=90)
     store("stock", "北京", age=10)
     for number in range(10):
         make_call(
             "stock", duration=400 * timedelta(milliseconds=1), outcome="failed" if number == 0 else "ok"
         )
-    page = words(look(admin_client))
+    markup = look(admin_client)
+    assert f'href="/admin/hotdata/source/{source.pk}/change/">Stocks</a>' in markup
+    page = words(markup)
     assert "Stale keys 1 /3 older than their limit · 1 without a value" in page
     assert "stock:AAPL 90 s / 60 s" in page
     assert "stock:北京 10 s / 60 s" in page

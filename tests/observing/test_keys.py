@@ -37,7 +37,12 @@ def test_the_hot_keys_are_the_pinned_ones_and_those_read_most() -> None:
     remember("stock", AAPL=9, TSLA=1, NVDA=5, GOOG=3)
     remember("gone", X=1)
     news, stock = watched_sources(timezone.now())
-    assert (news.name, news.keys, str(news)) == ("news", (), "news")
+    assert (news.name, news.id, news.keys, str(news)) == (
+        "news",
+        Source.objects.get(name="news").pk,
+        (),
+        "news",
+    )
     assert (set(stock.keys[:2]), stock.keys[2:], str(stock)) == ({"MSFT", "AAPL"}, ("NVDA", "GOOG"), "Stocks")
 
 
