@@ -76,6 +76,17 @@ def test_a_meter_is_full_at_its_limit_and_no_longer_above() -> None:
     assert width(-1) == 0
 
 
+def test_a_sparkline_can_begin_above_zero_but_shows_all_of_its_values() -> None:
+    def heights(values: list[float], least: float) -> list[float]:
+        path = parsed(charts.sparkline(values, "Success", least=least)).find("path")
+        assert path is not None
+        return [float(pair.split()[1]) for pair in path.attrib["d"].replace("M", "L").split("L")[1:]]
+
+    assert heights([0.9, 1.0], 0.8) == [(2 + charts.SPARK_HEIGHT - 2) / 2, 2]
+    assert heights([0.5, 1.0], 0.8) == [charts.SPARK_HEIGHT - 2, 2]
+    assert heights([0.8, 0.8], 0.8) == [charts.SPARK_HEIGHT - 2] * 2
+
+
 @pytest.mark.parametrize(
     ("highest", "ticks"),
     [(0, [0, 1]), (40, [0, 10, 20, 30, 40]), (1.5, [0, 0.5, 1, 1.5]), (17, [0, 5, 10, 15, 20])],
