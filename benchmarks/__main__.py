@@ -43,6 +43,8 @@ refresh    200 keys of a slow upstream, and 2,000 in batches of 50: against a lo
 read       a fresh entry: hotdata.get against cache.get, dogpile.cache and cashews. Also Redis commands per read.
 stampede   200 readers in four processes at once: of a key that is missing, of one that is stale, and of one whose
            upstream is down. Also Django's cache.get_or_set, dogpile.cache and cashews. Takes two minutes.
+admin      the admin's pages over 200 jobs and 1,000,000 runs: how long they take to be answered. On SQLite, if it is
+           among the databases. To fill it takes two minutes.
 age        how old is what readers get, at the same number of upstream calls: a passive cache, even refreshing, and
            hotdata. Simulated, and for real during --seconds 180.
 
@@ -84,7 +86,7 @@ PLANS = {
         amount=60, option="seconds", contenders=("hotdata", "stock", "procrastinate"), each_database=True
     ),
 }
-WHICH = ["burst", *PLANS, "refresh", "read", "stampede", "age"]
+WHICH = ["burst", *PLANS, "refresh", "read", "stampede", "admin", "age"]
 WITHOUT_REDIS = " without Redis"
 
 
@@ -187,6 +189,12 @@ def run_read(where: dict[str, str]) -> None:
             show(f"read of a fresh entry, {contender}", measured)
 
 
+def run_admin(environments: dict[str, dict[str, str]]) -> None:
+    database = "sqlite" if "sqlite" in environments else next(iter(environments))
+    for page, measured in run(["admin"], environments[database]).items():
+        show(f"admin on {database}, {page}", measured)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -215,6 +223,8 @@ def main() -> None:
                 run_age(options.seconds or AGE_SECONDS, environments[options.databases[0]])
             elif name == "stampede":
                 run_stampede(environments[options.databases[0]])
+            elif name == "admin":
+                run_admin(environments)
             elif name == "read":
                 run_read(environments[options.databases[0]])
             else:

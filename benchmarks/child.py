@@ -43,6 +43,10 @@ def measure(which: str, arguments: list[str]) -> dict[str, Any]:
 
         how, seconds = arguments
         return age.measure(how, float(seconds))
+    if which == "admin":
+        from benchmarks import admin
+
+        return admin.measure()
     if which == "refresh":
         from benchmarks import refresh
 
