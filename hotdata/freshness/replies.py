@@ -11,7 +11,7 @@ from hotdata.endpoints import Request
 from hotdata.exceptions import UpstreamError, UpstreamPayload
 from hotdata.models import ApiCall
 
-TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
+TOO_MANY_REQUESTS, SERVER_ERROR, UNAVAILABLE = 429, 500, 503
 COOLDOWN = timedelta(seconds=10)  # after a 429 that doesn't say how long
 
 
@@ -39,12 +39,10 @@ class Reply:
     def is_outage(self) -> bool:
         """Whether the upstream is down, rather than unhappy with what it was asked for: what the breaker counts."""
         error = self.refusal
-        return (
-            error is not None
-            and not error.permanent
-            and not isinstance(error, UpstreamPayload)
-            and error.status != TOO_MANY_REQUESTS
-        )
+        if error is None or error.permanent or error.status == TOO_MANY_REQUESTS:
+            return False
+        # With a status of its own making, what is wrong with the body doesn't matter.
+        return not isinstance(error, UpstreamPayload) or (error.status or 0) >= SERVER_ERROR
 
     @property
     def cooldown(self) -> timedelta | None:

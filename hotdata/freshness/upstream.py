@@ -155,7 +155,7 @@ class Upstream:
                 else self._get(request, known, timeout, call)
             )
         except UpstreamError as error:
-            call.status = error.status
+            call.status = error.status or call.status  # an error of the body's may not know it
             facts = {"values": dict.fromkeys(request.keys, light(error))}
         facts["values"] = {key: self._accepted(value) for key, value in facts.get("values", {}).items()}
         call.duration = timedelta(seconds=time.perf_counter() - begun)

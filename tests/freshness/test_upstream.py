@@ -74,9 +74,11 @@ def error_of(reply: Reply) -> UpstreamError:
 class Answering(HostileUpstream):
     """An upstream whose answer below ``/answer`` is the given one; sources may ask it."""
 
-    def __init__(self, settings: Any, body: bytes, headers: bytes = b"") -> None:
+    def __init__(self, settings: Any, body: bytes, headers: bytes = b"", status: bytes = b"200 OK") -> None:
+        head = b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n" % (status, headers, len(body))
+
         def answer(upstream: HostileUpstream, peer: Any, target: str) -> bool:
-            peer.sendall(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (headers, len(body), body))
+            peer.sendall(head + body)
             return True
 
         super().__init__(behaviours={"answer": answer})
@@ -158,6 +160,19 @@ def test_the_status_of_an_answer_that_is_refused_is_on_record(
 ) -> None:
     reply = ask(source_at(hostile.url("")), behaviour)
     assert (reply.call.outcome, reply.call.status) == (Outcome.FAILED, status)
+
+
+def test_a_server_error_is_an_outage_whatever_is_wrong_with_its_body(settings: Any) -> None:
+    for body, headers in (
+        (b"this is no gzip", b"Content-Encoding: gzip\r\n"),
+        (b"brotli", b"Content-Encoding: br\r\n"),
+        (b"x" * 6_000_000, b""),
+    ):
+        for status, is_outage in ((b"500 Down", True), (b"200 OK", False), (b"404 Gone", False)):
+            with Answering(settings, body, headers, status) as upstream:
+                reply = ask(source_at(upstream.url("")), "answer")
+            assert isinstance(error_of(reply), UpstreamPayload)
+            assert reply.is_outage == is_outage
 
 
 @pytest.mark.parametrize("behaviour", ["silent", "silent-body", "dripped-headers", "dripped-body"])
