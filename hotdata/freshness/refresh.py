@@ -2,7 +2,8 @@
 
 One bad key never stops the others. A key that fails keeps the value it had: only a value that was fetched and
 read without error is ever written. What has arrived is stored as the refresh goes on, so one that is cut off
-has done its part; the calls that are under way then are not waited for, and not recorded.
+has done its part; the calls that are under way then are not waited for, and not recorded. Only where the reason is that
+Redis is away, they are: its gates may have forgotten them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -21,6 +22,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import msgspec
+from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 from django.utils.translation import override
 
@@ -46,6 +48,7 @@ from hotdata.text import shortened, storable
 logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 0.25  # seconds between two writes of what has arrived
+RECORD_INTERVAL = 1.0  # seconds between two batches of calls that are put on record
 GATHERING = 0.02  # seconds in which what arrives together is written together, while more is under way
 FAILURES_SHOWN = 100
 PATIENCE = timedelta(minutes=1)
@@ -120,7 +123,8 @@ def refresh(
     key and the time after which to ask again. Raises RefreshFailed when of the others all failed, or more than the
     source tolerates, or when there are no others; CacheUnavailable, before the first call, when there is nowhere to
     store to; BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that
-    is not set; and whatever `progress` and `record` raise. The latter is called once, at the end.
+    is not set; and whatever `progress` and `record` raise. The latter is called each second in which
+    a call ended, and at the end.
     """
     # What is said here goes on record. It may be a visitor's request that waits for it, in the visitor's language.
     with override("en"):
@@ -158,6 +162,7 @@ class _Refresh:
         self._arrived: list[Stored] = []
         self._guests: dict[str, Guest] = {}
         self._calls: list[ApiCall] = []
+        self._record_at = time.monotonic() + RECORD_INTERVAL
         self._errors: list[UpstreamError] = []
         self._done = 0
         self._upstream = upstream_of(source)
@@ -175,17 +180,23 @@ class _Refresh:
         self._placeholders = self._brought()
         self._keys = self._askable()
         self._ask(self._upstream.batches(self._keys, self._placeholders))
+        patience = 0.0
         try:
             while self._pending:
                 for future in self._landings():
                     self._pending.remove(future)
                     self._take(future.result())
                 self._store()
+                self._record_in_time()
                 self._progress(self._done, self._result.asked)
+        except CacheUnavailable:
+            patience = self._source.timeout.total_seconds()
+            raise
         finally:
-            for future in self._pending:
-                future.cancel()
+            self._call_off(patience)
             self._leave_record()
+            with contextlib.suppress(CacheUnavailable):
+                meters.flush()
         return self._judge()
 
     def _well_formed(self) -> list[str]:
@@ -343,13 +354,26 @@ class _Refresh:
                 until = datetime.fromtimestamp(min(entry.hard_expiry, END_OF_TIME), UTC)
                 self._guests[entry.key] = Guest(placeholders=entry.placeholders, kept_until=until)
 
+    def _call_off(self, patience: float) -> None:
+        """Make no more calls. Those that have ended, or do so within `patience` seconds, are to be recorded."""
+        begun = [future for future in self._pending if not future.cancel()]
+        for future in wait(begun, patience).done:
+            if future.exception() is None and (call := future.result().call) is not None:
+                self._calls.append(call)
+
+    def _record_in_time(self) -> None:
+        """Put calls on record as they end, for a gate that has to know what others have asked lately."""
+        if self._calls and time.monotonic() >= self._record_at:
+            self._record_at = time.monotonic() + RECORD_INTERVAL
+            with contextlib.suppress(AnyDatabaseError):  # at the end it must succeed
+                self._leave_record()
+
     def _leave_record(self) -> None:
         for call in self._calls:
             call.run_id = self._run_id
         self._record(Record(source=self._source.name, calls=self._calls, guests=self._guests))
-        self._result.calls = len(self._calls)
-        with contextlib.suppress(CacheUnavailable):
-            meters.flush()
+        self._result.calls += len(self._calls)
+        self._calls, self._guests = [], {}
 
     def _judge(self) -> Refreshed:
         failures, tried = self._result.failures, self._result.asked - self._result.postponed

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import socket
+import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 from redis import Redis
 
@@ -450,7 +451,8 @@ def test_a_refresh_waits_for_its_budget_and_takes_no_more(demo: DemoUpstream) ->
     source = stocks(demo, calls_per_minute=1200, burst=2)
     assert refresh(source, [f"K{letter}" for letter in "ABCDEFGH"]).refreshed == 8
     times = sorted(served.at for served in demo.requests)
-    assert times[-1] - times[0] >= timedelta(seconds=5 * 0.05), "after the first two, one each 50 ms"
+    # After the first two, one each 50 ms; but the first has a connection to make, and may arrive late.
+    assert times[-1] - times[0] >= timedelta(seconds=5 * 0.05 - 0.1)
 
 
 def test_what_the_gate_does_not_let_through_in_time_is_postponed_without_a_call(demo: DemoUpstream) -> None:
@@ -668,7 +670,8 @@ def test_a_refresh_that_is_cut_off_makes_no_further_calls(hostile: HostileUpstre
     (last,) = upstream.batches(["last"])
     assert upstream.submit(last, None, lambda: source.timeout).result(PATIENCE)
     assert ApiCall.objects.count() <= len(hostile.requests) < 50
-    assert entries.read_many("stock", keys).keys() == set(ApiCall.objects.values_list("keys", flat=True))
+    # A call that ended in the moment of the cut is on record, though what it brought is not stored.
+    assert entries.read_many("stock", keys).keys() <= set(ApiCall.objects.values_list("keys", flat=True))
 
 
 def test_progress_can_cut_off_while_nothing_arrives(hostile: HostileUpstream) -> None:
@@ -706,7 +709,66 @@ def test_when_redis_dies_in_the_middle_the_calls_are_on_record(settings: Any, ow
     assert list(ApiCall.objects.values_list("keys", "run_id")) == [("fatal", 7)]
 
 
+def test_when_redis_dies_the_calls_that_are_under_way_are_waited_for_and_put_on_record(
+    settings: Any, own_redis: OwnRedis
+) -> None:
+    both_there = threading.Barrier(2)
+
+    def fatal(upstream: HostileUpstream, peer: socket.socket, target: str) -> bool:
+        both_there.wait(PATIENCE)
+        own_redis.stop()
+        peer.sendall(whole())
+        return True
+
+    def late(upstream: HostileUpstream, peer: socket.socket, target: str) -> bool:
+        both_there.wait(PATIENCE)
+        upstream.stopped.wait(1)
+        peer.sendall(whole())
+        return True
+
+    with serving(settings, fatal=fatal, late=late) as upstream, pytest.raises(CacheUnavailable):
+        refresh(hostile_source(upstream), ["fatal", "late"])
+    assert set(ApiCall.objects.values_list("keys", "outcome")) == {
+        ("fatal", Outcome.OK),
+        ("late", Outcome.OK),
+    }
+
+
 # Runs and records
+
+
+def test_calls_are_on_record_while_the_refresh_goes_on(
+    hostile: HostileUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotdata.freshness.refresh.RECORD_INTERVAL", 0.0)
+
+    def cut_off(done: int, total: int) -> None:
+        if ApiCall.objects.filter(keys="ok", run_id=7).exists():
+            raise RunCancelled
+
+    source = hostile_source(hostile, timeout=timedelta(seconds=40))
+    with pytest.raises(RunCancelled):
+        refresh(source, ["ok", "silent"], progress=cut_off, run_id=7)
+    assert ApiCall.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_calls_that_could_not_be_recorded_on_the_way_are_recorded_at_the_end(
+    demo: DemoUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hotdata.freshness.refresh.RECORD_INTERVAL", 0.0)
+    errors = [OperationalError("The server is away.")]
+
+    def stumble(execute: Any, sql: str, *args: Any) -> Any:
+        if errors and sql.startswith("INSERT"):
+            raise errors.pop()
+        return execute(sql, *args)
+
+    source = stocks(demo)
+    with connection.execute_wrapper(stumble):
+        assert refresh(source, ["AAPL", "MSFT"]).calls == 2
+    assert not errors
+    assert ApiCall.objects.count() == 2
 
 
 @pytest.mark.django_db(transaction=True)
