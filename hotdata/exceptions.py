@@ -138,6 +138,7 @@ class GateClosed(UpstreamError):
     """The upstream must not be asked now. ``reason`` is what keeps the call back, ``retry_after`` for how long.
 
     For "concurrency", and for a "breaker" that waits for its probe, it may be less: a call under way can end sooner.
+    "unknown" is a gate of which Redis knows nothing, while the database, where calls are on record, can't be asked.
     """
 
     retry_after: timedelta
@@ -146,7 +147,7 @@ class GateClosed(UpstreamError):
         self,
         *,
         source: str,
-        reason: Literal["budget", "concurrency", "cooldown", "breaker"],
+        reason: Literal["budget", "concurrency", "cooldown", "breaker", "unknown"],
         retry_after: timedelta,
     ) -> None:
         super().__init__(

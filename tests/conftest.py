@@ -18,7 +18,7 @@ from django.utils import translation
 from pytest_django import Settings
 from redis import Redis
 
-from hotdata.freshness import background, definitions, flights, hotkeys, meters, recording, wants
+from hotdata.freshness import background, definitions, flights, hotkeys, meters, recent, recording, wants
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.redis import outage
 from tests.builders import Staff, caches_at
@@ -116,6 +116,7 @@ def _forget_all() -> None:
     background._background.started = True
     hotkeys._begin_anew()
     meters._begin_anew()
+    recent._begin_anew()
     wants._begin_anew()
     definitions.forget()
     last_known.clear()

@@ -21,6 +21,13 @@ what was under way when the upstream went down doesn't lengthen the pause. So a 
 Time is that of Redis, so the clocks of nodes don't matter. The limits come with each call, so those of an operator's
 edit hold from the next on. The gate's keys expire: a source that is not used any more leaves nothing behind.
 
+Redis may lose all that, by a flush or a restart. A gate that it doesn't know answers "unknown" to who wants to enter,
+and is told what the records know of the last minute: its calls, a cooldown, an outage. Of all who tell it the first
+counts. Calls that went before and are not on record yet count as many as there can be, until they must be; then the
+gate answers "unknown" once more, and what it is told now is all. If the records can't be asked, it stays closed.
+Only these times come from the clocks of nodes, so as long as these agree within a second there are no more calls than
+the budget; there may be less, since calls of the second after the first answer count twice for a minute.
+
 Without Redis nobody calls. Nothing could count the calls, and there would be nowhere to store the answers.
 """
 
@@ -39,7 +46,7 @@ from hotdata.exceptions import CacheUnavailable, GateClosed
 from hotdata.freshness import redis
 
 MINUTE = timedelta(minutes=1)
-WINDOW_SLACK = timedelta(seconds=1)
+WINDOW = MINUTE + timedelta(seconds=1)
 MAX_PAUSE = timedelta(minutes=2)
 MEMORY = timedelta(days=1)
 """After so long without a call, and without being closed, the gate has forgotten the source."""
@@ -52,6 +59,9 @@ FIRST_NAP_FOR_A_PLACE = 0.02
 NAP_JITTER = 0.2
 
 MICROSECOND = timedelta(microseconds=1)
+UNKNOWN = -1
+SKEW = timedelta(seconds=1)
+"""By which a call may seem to be later than it was, when its time comes from another clock and by way of a query."""
 
 # KEYS[1] the gate: a hash. KEYS[2] the passages under way, by the end of their hold. KEYS[3] the calls of the window,
 # by their time. ARGV[1] what else there is to know, as JSON. All times are in microseconds: whole numbers, which
@@ -84,12 +94,62 @@ local function breaker()
 end
 """
 
-# The number of a passage is its time, or the next that is free.
+# The number of a passage is its time, or the next that is free. Calls that are told of have names instead, so that
+# those that are told of later can take their place. What is told must answer the very question that was put: who was
+# held up on the way to the records may have asked them for another.
 ENTER = redis.Script(f"""{PRELUDE}
+local pace = math.ceil(ask.minute / ask.calls_per_minute)
+
+local question, settles = nil, number('settles')
+if redis.call('HEXISTS', gate, 'last') == 0 then
+  question = 0
+elseif settles > 0 and settles <= now then
+  question = settles
+end
+if question and not (ask.recent and ask.recent.question == question) then return {{-1, question}} end
+
+local function count_what_was_told(until_then)
+  for _, call in ipairs(redis.call('ZRANGE', calls, 0, -1)) do
+    if not tonumber(call) then redis.call('ZREM', calls, call) end
+  end
+  local on_time = number('on_time')
+  for place, age in ipairs(ask.recent.calls) do
+    local at = now - age
+    if at <= until_then then
+      redis.call('ZADD', calls, at, 'recorded ' .. place)
+      on_time = math.max(on_time, at) + pace
+    end
+  end
+  return on_time
+end
+
+local function begin()
+  local recent = ask.recent
+  redis.call('HSET', gate, 'last', now, 'on_time', count_what_was_told(now))
+  redis.call('HSET', gate, 'failures', math.max(number('failures'), recent.failures))
+  if recent.cooldown > 0 then
+    redis.call('HSET', gate, 'cooldown', math.max(number('cooldown'), now + recent.cooldown))
+  end
+  if recent.opened and number('opened') == 0 then redis.call('HSET', gate, 'opened', now - recent.opened) end
+  if recent.unrecorded > 0 then
+    redis.call('HSET', gate, 'began', now, 'settles', now + recent.settling)
+    for place = 1, recent.unrecorded do
+      redis.call('ZADD', calls, now + recent.settling - ask.window, 'unrecorded ' .. place)
+    end
+  end
+end
+
+if question then
+  if question == 0 then begin() else
+    count_what_was_told(number('began') + ask.skew)
+    redis.call('HDEL', gate, 'began', 'settles')
+  end
+  keep(calls, ask.window)
+  keep(gate, ask.memory)
+end
+
 redis.call('ZREMRANGEBYSCORE', under_way, '-inf', now)
 redis.call('ZREMRANGEBYSCORE', calls, '-inf', now - ask.window)
-
-local pace = math.ceil(ask.minute / ask.calls_per_minute)
 local latest = now + ask.burst * pace
 
 -- If Redis's clock was set back, what is ahead of it now would close the gate until it has caught up; so would
@@ -190,6 +250,24 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Recent:
+    """What is known of a source's calls of late without Redis. By default, that there were none."""
+
+    calls: Sequence[timedelta] = ()
+    """How long ago each of the last `WINDOW` began."""
+    cooldown: timedelta = timedelta(0)
+    """How long the upstream is to be left alone from now on."""
+    failures: int = 0
+    """Outages in a row, until now."""
+    failed: timedelta = timedelta(0)
+    """How long ago the last of these ended."""
+    unrecorded: int = 0
+    """How many other calls there can have been, at most."""
+    settling: timedelta = timedelta(0)
+    """How long it takes from now until they are known as well."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GateState:
     """How a gate stands."""
 
@@ -210,14 +288,21 @@ class GateState:
 class Gate:
     """The gate of `source`. Holds nothing but `limits`, so any number of them are one gate. Thread-safe.
 
+    `recent` is called when Redis doesn't know the gate. It may raise GateClosed, when it can't tell.
     `clock_offset` is added to the time of Redis, for tests of what takes long.
     """
 
     def __init__(
-        self, source: str, limits: Limits, *, clock_offset: Callable[[], timedelta] = timedelta
+        self,
+        source: str,
+        limits: Limits,
+        *,
+        recent: Callable[[], Recent] = Recent,
+        clock_offset: Callable[[], timedelta] = timedelta,
     ) -> None:
         self.source = source
         self.limits = limits
+        self._recent = recent
         self._clock_offset = clock_offset
 
     def enter(self, *, hold: timedelta) -> Passage:
@@ -226,14 +311,10 @@ class Gate:
         The call can't last longer than `hold`: after that the passage counts as left, but for its outcome.
         Raises GateClosed, or CacheUnavailable; then there must be no call.
         """
-        limits = self.limits
-        went, *answer = self._run(
-            ENTER,
-            hold=hold // MICROSECOND,
-            calls_per_minute=limits.calls_per_minute,
-            burst=limits.burst,
-            concurrency=limits.concurrency,
-        )
+        went, *answer = self._ask_to_enter(hold)
+        while went == UNKNOWN:
+            (question,) = answer
+            went, *answer = self._ask_to_enter(hold, recent=self._told(question))
         if went:
             number, turns = answer
             return Passage(self, number=number, turns=turns)
@@ -243,8 +324,8 @@ class Gate:
     def wait(self, *, hold: timedelta, patience: Callable[[], float]) -> Passage:
         """As `enter`, but a closed gate is waited for, in naps, while `patience` gives seconds that are left.
 
-        Raises GateClosed at once when that is not a matter of calls that went before (cooldown, breaker), or when
-        the budget has room only after the patience has ended; and whatever `patience` raises.
+        Raises GateClosed at once when that is not a matter of calls that went before (cooldown, breaker, unknown), or
+        when the budget has room only after the patience has ended; and whatever `patience` raises.
         """
         nap_for_a_place = FIRST_NAP_FOR_A_PLACE
         while True:
@@ -282,6 +363,33 @@ class Gate:
             failures=failures,
         )
 
+    def _ask_to_enter(self, hold: timedelta, **told: Any) -> Any:
+        return self._run(
+            ENTER,
+            hold=hold // MICROSECOND,
+            calls_per_minute=self.limits.calls_per_minute,
+            burst=self.limits.burst,
+            concurrency=self.limits.concurrency,
+            **told,
+        )
+
+    def _told(self, question: int) -> dict[str, Any]:
+        """What the gate is told when it has asked: `question` is 0 at first."""
+        recent = self._recent()
+        ages = sorted((max(age, timedelta(0)) for age in recent.calls), reverse=True)
+        told: dict[str, Any] = {
+            "question": question,
+            # Older ones than the budget's worth say nothing: without them the window is full as well.
+            "calls": [age // MICROSECOND for age in ages[-self.limits.calls_per_minute :]],
+            "cooldown": recent.cooldown // MICROSECOND,
+            "failures": recent.failures,
+            "unrecorded": min(recent.unrecorded, self.limits.calls_per_minute),
+            "settling": min(recent.settling, WINDOW) // MICROSECOND,
+        }
+        if recent.failures >= self.limits.failures:
+            told["opened"] = recent.failed // MICROSECOND
+        return told
+
     def _leave(self, passage: Passage, *, failed: bool | None, cooldown: timedelta) -> None:
         self._run(
             LEAVE,
@@ -293,7 +401,7 @@ class Gate:
             failures=self.limits.failures,
         )
 
-    def _run(self, script: redis.Script, **facts: int) -> Any:
+    def _run(self, script: redis.Script, **facts: Any) -> Any:
         """The answer of `script`, which gets `facts` and what all of them need. Raises CacheUnavailable."""
         names, asked = self._question(**facts)
         with redis.guarded():
@@ -304,7 +412,8 @@ class Gate:
         facts |= {
             "offset": self._clock_offset() // MICROSECOND,
             "minute": MINUTE // MICROSECOND,
-            "window": (MINUTE + WINDOW_SLACK) // MICROSECOND,
+            "window": WINDOW // MICROSECOND,
+            "skew": SKEW // MICROSECOND,
             "pause": self.limits.pause // MICROSECOND,
             "longest_pause": longest_pause // MICROSECOND,
             "memory": (MEMORY + longest_pause) // MICROSECOND,

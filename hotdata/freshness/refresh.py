@@ -123,8 +123,8 @@ def refresh(
     key and the time after which to ask again. Raises RefreshFailed when of the others all failed, or more than the
     source tolerates, or when there are no others; CacheUnavailable, before the first call, when there is nowhere to
     store to; BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that
-    is not set; and whatever `progress` and `record` raise. The latter is called each second in which
-    a call ended, and at the end.
+    is not set; and whatever `progress` and `record` raise. The latter is called each second in
+    which a call ended, and at the end.
     """
     # What is said here goes on record. It may be a visitor's request that waits for it, in the visitor's language.
     with override("en"):

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import connections
@@ -33,9 +34,9 @@ from hotdata.exceptions import (
     UpstreamStatus,
     UpstreamTimeout,
 )
-from hotdata.freshness import meters
+from hotdata.freshness import meters, recent
 from hotdata.freshness.entries import Stored
-from hotdata.freshness.gate import Gate, Limits
+from hotdata.freshness.gate import Gate, Limits, Passage
 from hotdata.freshness.replies import Reply, light, unasked
 from hotdata.freshness.transport import Answer, Transport
 from hotdata.freshness.values import plain, servable
@@ -125,8 +126,16 @@ class Upstream:
             return unasked(request, _no_time())  # and what the gate would count stays for others
         try:
             passage = self._gate.wait(hold=hold + HOLD_SLACK, patience=patience)
+            return self._ask_inside(passage, request, known, timeout)
         except GateClosed as closed:
             return unasked(request, closed)
+        finally:
+            # The gate or a fetcher may have used the database, and the thread be idle from now on.
+            connections.close_all()
+
+    def _ask_inside(
+        self, passage: Passage, request: Request, known: Stored | None, timeout: Callable[[], timedelta]
+    ) -> Reply:
         failed: bool | None = True
         cooldown = None
         try:
@@ -139,11 +148,11 @@ class Upstream:
             return reply
         finally:
             passage.leave(failed=failed, cooldown=cooldown)
-            connections.close_all()  # a fetcher may have used the database, and the thread be idle from now on
 
     def ask(self, request: Request, known: Stored | None, timeout: timedelta) -> Reply:
         """Make one call. `known` is what this definition brought for its only key, and may be "not modified"."""
         started_at, begun = datetime.now(UTC), time.perf_counter()
+        recent.note(self.name, started_at)
         call = ApiCall(
             source=self.name, keys=",".join(request.keys), url=request.public_url, started_at=started_at
         )
@@ -277,7 +286,7 @@ os.register_at_fork(after_in_child=_begin_anew)
 
 
 def gate_of(source: Source) -> Gate:
-    """The gate of `source`, by its limits as they are now."""
+    """The gate of `source`, by its limits as they are now; what Redis has lost of it comes from the records."""
     limits = Limits(
         calls_per_minute=source.calls_per_minute,
         burst=source.burst,
@@ -285,12 +294,13 @@ def gate_of(source: Source) -> Gate:
         failures=source.breaker_failures,
         pause=source.breaker_pause,
     )
-    return Gate(source.name, limits)
+    return Gate(source.name, limits, recent=partial(recent.recall, source.name, limits, source.timeout))
 
 
 def upstream_of(source: Source) -> Upstream:
     """This process's upstream for `source`; a new one when the definition has changed. Raises BadSource."""
-    definition = (source.fetcher, source.batch_size, source.build_rules(), gate_of(source).limits, conf())
+    limits = gate_of(source).limits
+    definition = (source.fetcher, source.batch_size, source.build_rules(), limits, source.timeout, conf())
     key = (*definition, None if source.fetcher else repr(source.build_endpoint()))
     with _lock:
         there = _upstreams.get(source.name)

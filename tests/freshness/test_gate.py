@@ -19,7 +19,7 @@ from redis import Redis
 
 from hotdata.exceptions import CacheUnavailable, GateClosed, UpstreamError
 from hotdata.freshness import gate as gates
-from hotdata.freshness.gate import Gate, Limits, Passage
+from hotdata.freshness.gate import Gate, Limits, Passage, Recent
 from tests.freshness.conftest import OwnRedis
 from tests.threads import PATIENCE
 from tools.children import spawn, stop
@@ -62,9 +62,9 @@ GateMaker = Callable[..., Gate]
 def make_gate(clock: Clock) -> GateMaker:
     """Makes gates on the test's clock that keep hardly anybody out, unless told otherwise."""
 
-    def make(source: str = "stock", **limits: Any) -> Gate:
+    def make(source: str = "stock", recent: Callable[[], Recent] = Recent, **limits: Any) -> Gate:
         generous = {"calls_per_minute": 6000, "burst": 6000, "concurrency": 64, "failures": 5, "pause": PAUSE}
-        return Gate(source, Limits(**(generous | limits)), clock_offset=clock)
+        return Gate(source, Limits(**(generous | limits)), recent=recent, clock_offset=clock)
 
     return make
 
@@ -811,6 +811,227 @@ def test_a_redis_that_forgot_everything_is_no_trouble_to_those_who_leave(
     assert gate.look().failures == 1
 
 
+# When Redis has lost it
+
+
+def ago(*seconds: float) -> list[timedelta]:
+    return [timedelta(seconds=each) for each in seconds]
+
+
+def test_a_gate_that_redis_lost_counts_the_calls_that_are_on_record(
+    make_gate: GateMaker, clock: Clock
+) -> None:
+    gate = make_gate(recent=lambda: Recent(calls=ago(5, 30, 50)), calls_per_minute=4, burst=4)
+    assert gate.look().calls == 0
+    assert calls_until_refused(gate) == 1
+    assert is_about(refusal(gate).retry_after, 11)
+    clock.advance(11)
+    assert calls_until_refused(gate) == 1
+
+
+def test_of_more_calls_than_the_budget_the_latest_count(make_gate: GateMaker, clock: Clock) -> None:
+    gate = make_gate(recent=lambda: Recent(calls=ago(60, 5, 50, 20)), calls_per_minute=2, burst=2)
+    assert is_about(refusal(gate).retry_after, 41)
+    clock.advance(41)
+    assert calls_until_refused(gate) == 1
+    assert is_about(refusal(gate).retry_after, 15)
+
+
+def test_the_minutes_pace_goes_on_where_it_was(make_gate: GateMaker) -> None:
+    gate = make_gate(recent=lambda: Recent(calls=ago(1, 1, 1)), calls_per_minute=12, burst=4)
+    assert calls_until_refused(gate) == 1
+    assert is_about(refusal(gate).retry_after, 4)
+
+
+def test_calls_that_are_not_on_record_yet_count_until_they_must_be_and_then_those_that_are(
+    make_gate: GateMaker, clock: Clock
+) -> None:
+    first = Recent(calls=ago(10), unrecorded=3, settling=timedelta(seconds=8))
+    then = Recent(calls=ago(9, 9, 18))  # of what was not on record, two calls came about
+    answers = iter([first, then])
+    gate = make_gate(recent=lambda: next(answers), calls_per_minute=6, burst=6)
+    assert calls_until_refused(gate) == 2
+    assert is_about(refusal(gate).retry_after, 8)
+    clock.advance(8)
+    assert calls_until_refused(gate) == 1
+    assert gate.look().calls == 6
+    assert next(answers, None) is None
+
+
+def test_with_less_budget_than_there_may_be_calls_it_is_closed_until_they_are_on_record(
+    make_gate: GateMaker, clock: Clock
+) -> None:
+    settling = timedelta(seconds=8)
+    answers = iter([Recent(calls=ago(10), unrecorded=100, settling=settling), Recent(calls=ago(18))])
+    gate = make_gate(recent=lambda: next(answers), calls_per_minute=2, burst=2)
+    closed = refusal(gate)
+    assert closed.reason == "budget"
+    assert is_about(closed.retry_after, 8)
+    clock.advance(8)
+    assert calls_until_refused(gate) == 1
+
+
+def test_a_call_through_the_gate_is_not_counted_again_when_it_is_on_record(
+    make_gate: GateMaker, clock: Clock
+) -> None:
+    settling = timedelta(seconds=8)
+    answers = iter([Recent(calls=ago(10), unrecorded=1, settling=settling), Recent(calls=ago(18, 4))])
+    gate = make_gate(recent=lambda: next(answers), calls_per_minute=4, burst=4)
+    enter(gate)
+    clock.advance(4)
+    call(gate)
+    clock.advance(4)
+    assert calls_until_refused(gate) == 1
+
+
+def test_of_all_who_tell_it_the_first_counts(make_gate: GateMaker) -> None:
+    limits = {"calls_per_minute": 4, "burst": 4}
+    first = make_gate(recent=lambda: Recent(calls=ago(5, 5)), **limits)
+
+    def held_up() -> Recent:
+        call(first)
+        return Recent()
+
+    assert calls_until_refused(make_gate(recent=held_up, **limits)) == 1
+
+
+def test_who_was_held_up_until_the_gate_asks_again_must_look_again(
+    make_gate: GateMaker, clock: Clock
+) -> None:
+    limits = {"calls_per_minute": 4, "burst": 4}
+    settling = timedelta(seconds=8)
+    first = make_gate(recent=lambda: Recent(calls=ago(5), unrecorded=1, settling=settling), **limits)
+    looks = 0
+
+    def recent() -> Recent:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            call(first)
+            clock.advance(settling)
+            return Recent()
+        return Recent(calls=ago(13, 9))
+
+    assert calls_until_refused(make_gate(recent=recent, **limits)) == 1
+    assert looks == 2
+
+
+def test_the_records_are_asked_once(make_gate: GateMaker, redis: Redis) -> None:
+    looks = 0
+
+    def recent() -> Recent:
+        nonlocal looks
+        looks += 1
+        return Recent()
+
+    gate = make_gate(recent=recent)
+    for _ in range(5):
+        call(gate)
+    assert looks == 1
+    redis.flushdb()
+    call(gate)
+    call(gate)
+    assert looks == 2
+
+
+def test_a_cooldown_that_redis_lost_goes_on(make_gate: GateMaker, clock: Clock) -> None:
+    gate = make_gate(recent=lambda: Recent(calls=ago(5), cooldown=timedelta(seconds=20)))
+    closed = refusal(gate)
+    assert closed.reason == "cooldown"
+    assert is_about(closed.retry_after, 20)
+    clock.advance(20)
+    call(gate)
+
+
+def test_a_breaker_that_redis_lost_is_open_until_its_pause_is_over(
+    make_gate: GateMaker, clock: Clock
+) -> None:
+    gate = make_gate(recent=lambda: Recent(failures=5, failed=timedelta(seconds=10)), failures=5)
+    closed = refusal(gate)
+    assert closed.reason == "breaker"
+    assert is_about(closed.retry_after, 20)
+    clock.advance(20)
+    enter(gate)
+    assert refusal(gate).reason == "breaker", "there is one probe at a time"
+
+
+def test_failures_that_redis_lost_count(make_gate: GateMaker) -> None:
+    gate = make_gate(recent=lambda: Recent(failures=4, failed=timedelta(seconds=1)), failures=5)
+    call(gate, failed=True)
+    assert refusal(gate).reason == "breaker"
+
+
+def test_who_leaves_a_gate_that_redis_lost_is_heard(make_gate: GateMaker, redis: Redis) -> None:
+    gate = make_gate(failures=2)
+    passages = [enter(gate), enter(gate)]
+    redis.flushdb()
+    passages[0].leave(failed=True)
+    passages[1].leave(failed=False, cooldown=timedelta(seconds=20))
+    assert refusal(gate).reason == "cooldown"
+
+
+def test_while_the_records_cannot_be_asked_nobody_enters(make_gate: GateMaker, redis: Redis) -> None:
+    def away() -> Recent:
+        raise GateClosed(source="stock", reason="unknown", retry_after=timedelta(seconds=5))
+
+    gate = make_gate(recent=away)
+    assert refusal(gate).reason == "unknown"
+    with pytest.raises(GateClosed, match="unknown"):
+        gate.wait(hold=HOLD, patience=lambda: 60.0)
+    assert redis.keys("*") == []
+
+
+def test_what_a_gate_was_told_goes_with_it(make_gate: GateMaker, redis: Redis) -> None:
+    told = Recent(calls=ago(5), unrecorded=3, settling=timedelta(seconds=8))
+    refusal(make_gate(recent=lambda: told, calls_per_minute=1))
+    assert set(redis.keys("*")) == {b"hd:1:g:stock", b"hd:1:gw:stock"}
+    assert min(redis.pttl(name) for name in redis.keys("*")) > 0
+
+
+class Records:
+    """Calls that are on record when they have ended and some time has passed."""
+
+    def __init__(self, clock: Clock, *, unrecorded: int) -> None:
+        self._clock = clock
+        self._unrecorded = unrecorded
+        self._begun: list[float] = []
+
+    lasts = 4  # seconds, from the start of a call until it is on record
+
+    def add(self) -> None:
+        self._begun.append(self._clock.seconds)
+
+    def recent(self) -> Recent:
+        now = self._clock.seconds
+        return Recent(
+            calls=ago(*(now - begun for begun in self._begun if now - 61 < begun <= now - self.lasts)),
+            unrecorded=self._unrecorded if self._begun else 0,
+            settling=timedelta(seconds=self.lasts),
+        )
+
+
+@pytest.mark.parametrize(("budget", "burst"), [(30, 1), (30, 10), (30, 30), (200, 20)])
+def test_no_minute_has_more_calls_than_the_budget_when_redis_is_flushed_again_and_again(
+    make_gate: GateMaker, clock: Clock, redis: Redis, budget: int, burst: int
+) -> None:
+    records = Records(clock, unrecorded=burst + budget * Records.lasts // 60 + 1)
+    gate = make_gate(recent=records.recent, calls_per_minute=budget, burst=burst)
+    numbers: list[int] = []
+    flushes = iter([3, 10, 61, 75, 75.5, 140, 170, 177, 240, 400])
+    flush_at = next(flushes)
+    while clock.seconds < 500:
+        if clock.seconds >= flush_at:
+            redis.flushdb()
+            flush_at = next(flushes, 1000)
+        try:
+            numbers.append(call(gate).number)
+            records.add()
+        except GateClosed as closed:
+            clock.advance(min(closed.retry_after, timedelta(seconds=0.5)))
+    assert most_in_a_window(numbers, timedelta(minutes=1)) <= budget
+    assert len(numbers) >= 0.6 * budget * 500 / 60
+
+
 # Many processes
 
 PROCESSES = 4
@@ -828,7 +1049,7 @@ from hotdata.exceptions import GateClosed
 from hotdata.freshness import gate as gates
 
 gates.MINUTE = timedelta(seconds={WINDOW.total_seconds()})
-gates.WINDOW_SLACK = timedelta(milliseconds=20)
+gates.WINDOW = gates.MINUTE + timedelta(milliseconds=20)
 limits = gates.Limits(
     calls_per_minute={BUDGET}, burst=20, concurrency=8, failures=5, pause=timedelta(seconds=30)
 )

@@ -11,6 +11,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from hotdata import registry
 from hotdata.exceptions import (
@@ -43,11 +44,17 @@ def nested(depth: int) -> list[Any]:
     return outer
 
 
-# Sources are built here and not saved: nothing in this file needs a database. Their gate is open at the start.
-pytestmark = pytest.mark.usefixtures("clear_cache")
+# Sources are built here and not saved: nothing in this file needs a database.
+pytestmark = pytest.mark.usefixtures("known_gate")
 
 PATIENCE = timedelta(seconds=10)
 Outcome = ApiCall.Outcome
+
+
+@pytest.fixture
+def known_gate(clear_cache: None, redis: Redis) -> None:
+    """The gate of all sources here is open, and known to Redis: the records need not be asked."""
+    redis.hset("hd:1:g:tested", "last", 0)
 
 
 def source_at(url: str, path: str = "/{key}", **fields: Any) -> Source:
@@ -479,6 +486,7 @@ def test_a_source_keeps_its_upstream_while_its_definition_stays(demo: DemoUpstre
         {"headers": {"X-Test": "1"}},
         {"query": {"a": "b"}},
         {"concurrency": 3},
+        {"timeout": timedelta(seconds=5)},
         {"batch_size": 2, "batch_path": "/{keys}"},
     ],
     ids=str,
