@@ -21,6 +21,7 @@ from hotdata import registry
 from hotdata.exceptions import BadParams, BadTrigger, UnknownTask
 from hotdata.models.changes import ChangeCounter
 from hotdata.models.durations import SHORTEST_TIMEOUT, check_durations
+from hotdata.models.history import edit_history
 from hotdata.models.pauses import Pausable, PausableQuerySet
 from hotdata.models.policies import Policies
 from hotdata.models.runs import WAITING, Cause, Run, State
@@ -89,6 +90,7 @@ class Job(Policies, Pausable):
     updated_at = models.DateTimeField(_("updated at"), auto_now=True)
 
     objects = JobQuerySet.as_manager()
+    history = edit_history(_("edit of a job"), _("edits of jobs"))
 
     class Meta:
         verbose_name = _("job")

@@ -19,6 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.exceptions import BadTrigger
+from hotdata.models.history import TrackedQuerySet, edited_by
 from hotdata.models.runs import FAILURES, Cause, Run, State
 from hotdata.models.schedules import Schedule
 
@@ -32,7 +33,7 @@ Row = TypeVar("Row", bound="Pausable")
 logger = logging.getLogger(__name__)
 
 
-class PausableQuerySet(models.QuerySet[Row]):
+class PausableQuerySet(TrackedQuerySet[Row]):
     def pause_failing(self, *names: str) -> None:
         """Pause those of the jobs called `names` whose last runs failed as often in a row as they allow.
 
@@ -47,7 +48,7 @@ class PausableQuerySet(models.QuerySet[Row]):
                     f"Paused after {len(failed)} failures in a row. The last one, run {failed[0].id}: {last}"
                 )
                 # A job that can't be scheduled fires nothing anyway, and shows its error.
-                with contextlib.suppress(BadTrigger):
+                with contextlib.suppress(BadTrigger), edited_by(SYSTEM):
                     if job.set_paused(True, note=note[:NOTE_LIMIT], by=SYSTEM):
                         logger.warning("job.paused job=%s failures=%s", job.name, len(failed))
 

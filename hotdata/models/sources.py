@@ -19,6 +19,7 @@ from hotdata.models.acceptance import Acceptance
 from hotdata.models.budgets import Budget
 from hotdata.models.changes import ChangeCounter
 from hotdata.models.durations import SHORTEST_TIMEOUT, check_durations
+from hotdata.models.history import TrackedQuerySet, edit_history
 from hotdata.models.upkeep import Upkeep
 
 DURATIONS = (
@@ -34,7 +35,7 @@ DURATIONS = (
 MAX_WEIGHT = 1000
 
 
-class SourceQuerySet(models.QuerySet["Source"]):
+class SourceQuerySet(TrackedQuerySet["Source"]):
     def enabled(self) -> SourceQuerySet:
         return self.filter(enabled=True)
 
@@ -122,6 +123,7 @@ class Source(Budget, Upkeep, Acceptance):
     )
 
     objects = SourceQuerySet.as_manager()
+    history = edit_history(_("edit of a source"), _("edits of sources"))
 
     class Meta:
         verbose_name = _("source")
@@ -249,6 +251,10 @@ SourceName = Annotated[str, registry.Names(_missing)]
 """The type of a task's parameter that names a source: a job with another name is refused where it is edited."""
 
 
+class KeyQuerySet(TrackedQuerySet["Key"]):
+    pass
+
+
 class Key(models.Model):
     """A pinned key: kept hot whether anybody reads it or not."""
 
@@ -270,6 +276,9 @@ class Key(models.Model):
             'What the path and query ask for beside {key}: {"latitude": "39.9", "longitude": "116.4"}'
         ),
     )
+
+    objects = KeyQuerySet.as_manager()
+    history = edit_history(_("edit of a pinned key"), _("edits of pinned keys"))
 
     class Meta:
         verbose_name = _("pinned key")
@@ -301,3 +310,7 @@ class Key(models.Model):
             errors[error.field] = str(error)
         if errors:
             raise ValidationError(errors)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        with transaction.atomic():  # the key and its history, or neither
+            super().save(*args, **kwargs)

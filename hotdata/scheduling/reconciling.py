@@ -19,6 +19,8 @@ from django.db.models.functions import Cast, JSONObject
 
 from hotdata.exceptions import BadTrigger
 from hotdata.models import Job, Schedule
+from hotdata.models.history import edited_by
+from hotdata.models.pauses import SYSTEM
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +149,7 @@ def _end_pauses(now: datetime) -> None:
     ended = Job.objects.filter(paused=True, paused_until__lte=now)
     for job in ended[:MOST_LOADED]:
         # A job that can't be built any more stays as it is, and shows its error.
-        with contextlib.suppress(BadTrigger), transaction.atomic():
+        with contextlib.suppress(BadTrigger), transaction.atomic(), edited_by(SYSTEM):
             Schedule.objects.lock(job.name)
             # Somebody may just have paused it for longer.
             if ended.filter(pk=job.pk).exists() and job.set_paused(False):

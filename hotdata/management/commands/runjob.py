@@ -22,6 +22,7 @@ from hotdata.execution.context import CurrentRun, captured_output
 from hotdata.execution.runner import execute
 from hotdata.management.when import parse_when
 from hotdata.models import Job, Run
+from hotdata.models.history import edited_by
 from hotdata.models.runs import Cause, State
 from hotdata.models.schedules import Kind
 from hotdata.scheduling.presence import Presence
@@ -85,7 +86,8 @@ class Command(BaseCommand):
             once.full_clean()
         except ValidationError as error:
             raise CommandError("; ".join(error.messages)) from error
-        once.save()
+        with edited_by("runjob"):
+            once.save()
         local = at.astimezone(ZoneInfo(job.time_zone))
         self.stdout.write(f"{once.name} will run at {local.isoformat(timespec='seconds')}.")
 

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from hotdata.conf import conf
 from hotdata.defaults.providing import Provision, provide
 from hotdata.defaults.sources import PUBLIC, UPSTREAMS
+from hotdata.models.history import edited_by
 
 EPILOG = """\
 examples:
@@ -51,11 +52,12 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         kept = 0
         try:
-            for provision in provide(options["upstream"]):
-                if provision.outcome == "kept":
-                    kept += 1
-                else:
-                    self.stdout.write(_said(provision))
+            with edited_by("setup_hotdata"):
+                for provision in provide(options["upstream"]):
+                    if provision.outcome == "kept":
+                        kept += 1
+                    else:
+                        self.stdout.write(_said(provision))
         except ValidationError as error:
             upstream = options["upstream"] if options["upstream"] == PUBLIC else conf().demo_upstream
             raise CommandError(
