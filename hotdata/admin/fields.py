@@ -1,14 +1,40 @@
-"""A form field for JSON that survives whatever is typed into it."""
+"""Form fields for what operators type: JSON, durations, time zones. They survive whatever that is."""
 
 from __future__ import annotations
 
+import functools
 import json
+import re
+import zoneinfo
+from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
+from django.utils.duration import duration_string
 from django.utils.translation import gettext as _
+
+MOST_OF_SPAN = 40  # characters
+MILLISECOND = timedelta(milliseconds=1)
+UNITS = {
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "min": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": MILLISECOND,
+}
+SPELLINGS = {
+    "d": ["d", "day", "days", "天", "日"],
+    "h": ["h", "hr", "hour", "hours", "小时", "时"],
+    "min": ["min", "m", "mins", "minute", "minutes", "分钟", "分"],
+    "s": ["s", "sec", "secs", "second", "seconds", "秒"],
+    "ms": ["ms", "毫秒"],
+}
+WORDS = {word: unit for unit, words in SPELLINGS.items() for word in words}
+UNIT = "|".join(sorted(WORDS, key=len, reverse=True))
+PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({UNIT})(?![a-z])", re.IGNORECASE)
+SPAN = re.compile(rf"\s*(?:{PART.pattern}\s*)+", re.IGNORECASE)
 
 
 class TypedJSONField(forms.JSONField):
@@ -36,3 +62,73 @@ class TypedJSONField(forms.JSONField):
             return super().has_changed(initial, data)
         except (ValueError, RecursionError):
             return True
+
+
+class SpanField(forms.DurationField):
+    """A duration as people write it: 90, 1:30, 90 s, 5 min, 1 h 30 min. Shown again in units."""
+
+    widget = forms.TextInput(attrs={"size": 14, "maxlength": MOST_OF_SPAN})
+
+    def to_python(self, value: Any) -> Any:
+        if isinstance(value, str):
+            value = value.strip()
+            if len(value) > MOST_OF_SPAN:
+                raise ValidationError(self.error_messages["invalid"], code="invalid")
+            read = _read_span(value)
+            if read is not None:
+                return read
+        return super().to_python(value)
+
+    def prepare_value(self, value: Any) -> Any:
+        return span(value) if isinstance(value, timedelta) else value
+
+
+class ZoneField(forms.CharField):
+    """The name of a time zone, with all there are on offer while typing."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs | {"widget": ZoneInput(attrs={"size": 30, "autocomplete": "off"})})
+
+
+class ZoneInput(forms.TextInput):
+    template_name = "hotdata/widgets/zone.html"
+
+    def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
+        context = super().get_context(name, value, attrs)
+        list_id = f"{context['widget']['attrs'].get('id', name)}_zones"
+        context["widget"]["attrs"]["list"] = list_id
+        return context | {"zones": zone_names(), "list_id": list_id}
+
+
+@functools.cache
+def zone_names() -> list[str]:
+    """Every zone by its name; not the copies that the database keeps under other roots."""
+    return sorted(
+        name
+        for name in zoneinfo.available_timezones()
+        if not name.startswith(("posix/", "right/", "SystemV/"))
+    )
+
+
+def span(value: timedelta) -> str:
+    """A duration in units, exactly: 1 h 30 min. What has parts of a millisecond is left in Django's own form."""
+    if value < timedelta(0) or value % MILLISECOND:
+        return duration_string(value)
+    parts, rest = [], value
+    for unit, length in UNITS.items():
+        count, rest = divmod(rest, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"
+
+
+def _read_span(text: str) -> timedelta | None:
+    """What a text of counts with units comes to; None for any other text."""
+    if not SPAN.fullmatch(text):
+        return None
+    try:
+        return sum(
+            (float(count) * UNITS[WORDS[unit.lower()]] for count, unit in PART.findall(text)), timedelta(0)
+        )
+    except OverflowError:
+        return None
