@@ -89,16 +89,20 @@ def bars(
     y_ticks: Sequence[Tick],
     x_ticks: Sequence[Tick],
     threshold: Tick | None = None,
+    width: int = WIDTH,
 ) -> SafeString:
-    """Columns over time. `threshold` is a dashed line at a value. The highest of `y_ticks` is the top."""
+    """Columns over time. `threshold` is a dashed line at a value. The highest of `y_ticks` is the top.
+
+    A chart that gets more room on its page than others is drawn with more `width`, so that its letters stay small.
+    """
     top = _top(y_ticks)
-    pitch = (WIDTH - LEFT - RIGHT) / max(len(columns), 1)
+    pitch = (width - LEFT - RIGHT) / max(len(columns), 1)
     marks = format_html_join(
         "", "{}", ((_column(column, LEFT + at * pitch, pitch, top),) for at, column in enumerate(columns))
     )
-    line = _threshold(threshold, top) if threshold is not None else ""
+    line = _threshold(threshold, top, width) if threshold is not None else ""
     ticks = [Tick(at=LEFT + (tick.at + 0.5) * pitch, label=tick.label) for tick in x_ticks]
-    return _chart(label, y_ticks, top, ticks, format_html("{}{}", marks, line))
+    return _chart(label, y_ticks, top, ticks, format_html("{}{}", marks, line), width)
 
 
 def _column(column: Column, x: float, pitch: float, top: float) -> SafeString:
@@ -200,13 +204,18 @@ def round_ticks(highest: float, count: int = 4) -> list[float]:
 
 
 def _chart(
-    label: str, y_ticks: Sequence[Tick], top: float, x_ticks: Sequence[Tick], drawn: SafeString
+    label: str,
+    y_ticks: Sequence[Tick],
+    top: float,
+    x_ticks: Sequence[Tick],
+    drawn: SafeString,
+    width: int = WIDTH,
 ) -> SafeString:
     grid = format_html_join(
         "",
         '<line class="hd-grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
         '<text class="hd-tick hd-end" x="{3}" y="{2}" dy="3">{4}</text>',
-        ((LEFT, WIDTH - RIGHT, _n(_y(tick.at, top)), LEFT - 6, tick.label) for tick in y_ticks),
+        ((LEFT, width - RIGHT, _n(_y(tick.at, top)), LEFT - 6, tick.label) for tick in y_ticks),
     )
     times = format_html_join(
         "",
@@ -215,16 +224,16 @@ def _chart(
     )
     return format_html(
         '<svg class="hd-chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>',
-        WIDTH, HEIGHT, label, grid, times, drawn,
+        width, HEIGHT, label, grid, times, drawn,
     )  # fmt: skip
 
 
-def _threshold(tick: Tick, top: float) -> SafeString:
+def _threshold(tick: Tick, top: float, width: int = WIDTH) -> SafeString:
     y = _n(_y(min(tick.at, top), top))
     return format_html(
         '<line class="hd-threshold" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
         '<text class="hd-tick hd-end" x="{1}" y="{2}" dy="-4">{3}</text>',
-        LEFT, WIDTH - RIGHT, y, tick.label,
+        LEFT, width - RIGHT, y, tick.label,
     )  # fmt: skip
 
 
