@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
@@ -20,10 +22,14 @@ class JobActions(admin.ModelAdmin):
     def has_pause_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("hotdata.pause_job")
 
-    def request_run(self, request: HttpRequest, job: Job) -> Run | None:
-        """Ask for a run in the user's name, and tell them what came of it."""
+    def has_run_with_permission(self, request: HttpRequest) -> bool:
+        """Parameters decide what a task does: to choose others for a run takes what an edit takes."""
+        return self.has_run_permission(request) and self.has_change_permission(request)
+
+    def request_run(self, request: HttpRequest, job: Job, params: dict[str, Any] | None = None) -> Run | None:
+        """Ask for a run in the user's name, with `params` instead of the job's own, and tell them what came of it."""
         try:
-            run = job.request_run(Cause.MANUAL, by=request.user.get_username())
+            run = job.request_run(Cause.MANUAL, by=request.user.get_username(), instead=params)
         except (BadParams, UnknownTask) as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return None

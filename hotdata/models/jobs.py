@@ -233,18 +233,24 @@ class Job(Policies, Pausable):
     # Running
 
     def request_run(
-        self, cause: Cause, *, by: str = "", params: dict[str, Any] | None = None, node: str = ""
+        self,
+        cause: Cause,
+        *,
+        by: str = "",
+        params: dict[str, Any] | None = None,
+        instead: dict[str, Any] | None = None,
+        node: str = "",
     ) -> Run:
         """Ask for a run as soon as possible, beside the schedule and without touching it.
 
-        `params` replace those given in the definition, name by name, and must name what exists. The run is on record
-        when this returns, and is started by the leader once the transaction commits, or by `node`, where one is
-        named. Raises UnknownTask and BadParams.
+        `params` replace those given in the definition, name by name, and must name what exists; `instead` are all
+        there are, likewise. The run is on record when this returns, and is started by the leader once the transaction
+        commits, or by `node`, where one is named. Raises UnknownTask and BadParams.
         """
-        merged = self.params | (params or {})
+        merged = (self.params if instead is None else instead) | (params or {})
         task = registry.tasks.get(self.task)
         task.validate(merged)
-        task.check_names(params or {})
+        task.check_names((instead or {}) | (params or {}))
         now = timezone.now()
         with transaction.atomic():
             run = Run.objects.create(

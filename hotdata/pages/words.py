@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.utils import formats, timezone
+from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -118,6 +119,12 @@ def distance(moment: datetime, now: datetime) -> str:
 def absolute(moment: datetime) -> str:
     """`moment` in the site's zone, to the second, with the zone's name."""
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
+
+
+def wall(moment: datetime) -> str:
+    """`moment` in the zone that it comes with, with the weekday; to the second where it isn't on the minute."""
+    time = f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
+    return f"{WEEKDAYS_ABBR[moment.weekday()]} {moment:%Y-%m-%d} {time} {moment:%Z}"
 
 
 def ago(moment: datetime | None, now: datetime) -> SafeString:

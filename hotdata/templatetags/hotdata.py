@@ -61,6 +61,12 @@ def absolute(moment: datetime | None) -> str:
 
 
 @register.filter
+def wall(moment: datetime) -> str:
+    """A time with its weekday, as the clock of its own zone shows it."""
+    return words.wall(moment)
+
+
+@register.filter
 def percent(value: float | None) -> str:
     """A share as per cent: 97.2 %."""
     return words.share(value)
