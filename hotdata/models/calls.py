@@ -43,6 +43,9 @@ class ApiCall(models.Model):
         indexes = [
             models.Index(fields=["started_at"], name="call_by_age"),
             models.Index(fields=["source", "started_at"], name="call_of_source"),
+            models.Index(
+                fields=["started_at", "source"], name="call_failed", condition=models.Q(outcome="failed")
+            ),
         ]
         constraints = [
             models.CheckConstraint(

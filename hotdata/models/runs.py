@@ -59,6 +59,8 @@ ACTIVE = (State.QUEUED, State.RUNNING, State.RETRYING)
 FINISHED = tuple(state for state in State if state not in ACTIVE)
 FAILURES = (State.FAILED, State.TIMED_OUT, State.ABANDONED)
 NEVER_STARTED = (State.MISSED, State.SKIPPED)
+UNSUCCESSFUL = tuple(state for state in FINISHED if state != State.SUCCEEDED)
+UNSCHEDULED = tuple(cause for cause in Cause if cause != Cause.SCHEDULE)
 KNOWN = frozenset(State)
 
 BY_SCHEDULE = "schedule"
@@ -332,6 +334,11 @@ class Run(models.Model):
             models.Index(fields=["job"], name="run_held", condition=Q(held=True)),
             models.Index(fields=["job", "-id"], name="run_of_job_by_time"),
             models.Index(fields=["created_at"], name="run_by_age"),
+            # For lists of what is rare: a run that succeeds, or was fired, never enters these.
+            models.Index(
+                fields=["-id", "state", "job"], name="run_unsuccessful", condition=Q(state__in=UNSUCCESSFUL)
+            ),
+            models.Index(fields=["-id", "cause"], name="run_unscheduled", condition=Q(cause__in=UNSCHEDULED)),
         ]
 
     def __str__(self) -> str:
