@@ -31,7 +31,7 @@ def test_other_apps_tables_are_a_click_away(admin_client: Client) -> None:
 
 
 def test_a_list_shows_its_filters_as_menus_and_the_chosen_one(admin_client: Client) -> None:
-    page = admin_client.get("/admin/hotdata/run/", {"state__exact": "failed"}).content.decode()
-    assert "State: <b>Failed</b>" in page
+    page = admin_client.get("/admin/hotdata/run/", {"outcome": "failed"}).content.decode()
+    assert "Outcome: <b>Failed</b>" in page
     assert "changelist-filter" not in page
     assert "Nothing matches." in page
