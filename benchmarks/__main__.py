@@ -47,9 +47,11 @@ admin      the admin's pages over 200 jobs and 1,000,000 runs: how long they tak
            among the databases. To fill it takes two minutes.
 age        how old is what readers get, at the same number of upstream calls: a passive cache, even refreshing, and
            hotdata. Simulated, and for real during --seconds 180.
+pages      the admin's lists and pages of runs and API calls over 1,000,000 of each: until the answer, as a client sees
+           it. Takes ten minutes, most of which goes into filling the table.
 
-burst, steady and idle run on each of --databases, the others on the first of them; procrastinate, which has no other,
-on PostgreSQL only. Figures of one run can be compared with each other, and with those of another machine hardly:
+burst, steady, idle and pages run on each of --databases, the others on the first of them; procrastinate, which has no
+other, on PostgreSQL only. Figures of one run can be compared with each other, and with those of another machine hardly:
 close what else is running, and look at ratios first. Statements are counted with commits and without BEGIN. Steady,
 latency, takeover and idle measure processes from outside, and need Linux.
 
@@ -86,7 +88,7 @@ PLANS = {
         amount=60, option="seconds", contenders=("hotdata", "stock", "procrastinate"), each_database=True
     ),
 }
-WHICH = ["burst", *PLANS, "refresh", "read", "stampede", "admin", "age"]
+WHICH = ["burst", *PLANS, "refresh", "read", "stampede", "admin", "age", "pages"]
 WITHOUT_REDIS = " without Redis"
 
 
@@ -195,6 +197,12 @@ def run_admin(environments: dict[str, dict[str, str]]) -> None:
         show(f"admin on {database}, {page}", measured)
 
 
+def run_pages(environments: dict[str, dict[str, str]]) -> None:
+    for database, where in environments.items():
+        for page, measured in run(["pages"], where).items():
+            show(f"{page}, on {database}", measured)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -227,6 +235,8 @@ def main() -> None:
                 run_admin(environments)
             elif name == "read":
                 run_read(environments[options.databases[0]])
+            elif name == "pages":
+                run_pages(environments)
             else:
                 run_refresh(environments[options.databases[0]])
 

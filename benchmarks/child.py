@@ -56,6 +56,10 @@ def measure(which: str, arguments: list[str]) -> dict[str, Any]:
 
         (contender,) = arguments
         return stampede.measure(contender)
+    if which == "pages":
+        from benchmarks import runs_pages
+
+        return runs_pages.measure()
     from benchmarks import read
 
     (how,) = arguments
