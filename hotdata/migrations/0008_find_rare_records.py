@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hotdata', '0006_guest_keys'),
+        ('hotdata', '0007_edit_history'),
     ]
 
     operations = [
