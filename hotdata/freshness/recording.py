@@ -48,6 +48,7 @@ class _Recorder:
         self._waiting: list[Record] = []
         self._writing = False
         self._away = False
+        self._lost = 0
 
     def add(self, record: Record) -> None:
         with self._lock:
@@ -94,7 +95,10 @@ class _Recorder:
             return False
         except Exception:
             logger.exception("records.lost count=%s", len(taken))
-        self._away = False
+        with self._lock:
+            lost, self._lost, self._away = self._lost, 0, False
+        if lost:
+            logger.error("records.lost count=%s", lost)
         return True
 
     def _bound(self) -> None:
@@ -102,7 +106,7 @@ class _Recorder:
         surplus = len(self._waiting) - MAX_WAITING
         if surplus > 0:
             del self._waiting[:surplus]
-            logger.error("records.lost count=%s", surplus)
+            self._lost += surplus  # said when the database is back, and not for each
 
 
 _recorder = _Recorder()

@@ -130,7 +130,10 @@ def test_no_more_waits_than_there_is_room_for(
     recording.retry()
     eventually(lambda: len(on_record()) == MAX_WAITING)
     assert on_record()[0] == "0005"
-    assert "records.lost" in caplog.text
+    eventually(lambda: "records.lost" in caplog.text)
+    said = [record.getMessage() for record in caplog.records if "records." in record.getMessage()]
+    assert said == [said[0], "records.lost count=5"]
+    assert said[0].startswith("records.waiting count=")
 
 
 def test_a_record_is_written_as_a_whole() -> None:
