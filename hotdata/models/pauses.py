@@ -93,13 +93,13 @@ class Pausable(models.Model):
     ) -> bool:
         """Pause the job (with a note, in the name of `by`, up to `until` if given) or resume it; nothing else changes.
 
-        False when it is so already, or gone. Raises BadTrigger.
+        False when it is so already, or gone; a pause that has ended may be made again. Raises BadTrigger.
         """
         with transaction.atomic():
             Schedule.objects.lock(self.name)
             jobs: models.QuerySet[Any] = type(self)._default_manager.select_for_update()
-            job = jobs.filter(pk=self.pk).exclude(paused=paused).first()
-            if job is None:
+            job = jobs.filter(pk=self.pk).first()
+            if job is None or (job.is_paused(timezone.now()) if paused else not job.paused):
                 return False
             job.paused, job.pause_note, job.paused_by, job.paused_until = paused, note, by, until
             job.save(update_fields=["paused", "pause_note", "paused_by", "paused_until", "updated_at"])

@@ -78,6 +78,15 @@ def test_a_job_is_paused_up_to_the_end_of_its_pause(clock: Any) -> None:
     assert make_job(paused=True).is_paused(NOW + 1000 * HOUR)
 
 
+def test_a_pause_that_has_ended_can_be_made_again(clock: Any) -> None:
+    """Before the leader has taken it off the record."""
+    job = make_job(paused=True, paused_until=NOW + MINUTE)
+    clock.move_to(NOW + HOUR)
+    assert job.set_paused(True, by="ada")
+    assert stored(job).is_paused(NOW + 1000 * HOUR)
+    assert not job.set_paused(True)
+
+
 def test_taking_an_ended_pause_back_loses_no_due_time(clock: Any) -> None:
     """The first due time after the pause has come, and is not fired yet, when the pause is taken off the record."""
     job = make_job(paused=True, paused_until=NOW + MINUTE)
