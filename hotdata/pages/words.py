@@ -121,6 +121,20 @@ def absolute(moment: datetime) -> str:
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S %Z}"
 
 
+class Clock:
+    """Says times without what goes without saying: the zone, which is the site's; the date of `now`; no seconds."""
+
+    def __init__(self, now: datetime) -> None:
+        self._zone = timezone.get_current_timezone()
+        self._today = now.astimezone(self._zone).date()
+
+    def say(self, moment: datetime) -> str:
+        """14:35, 14:35:07, 2026-11-26 02:30."""
+        local = moment.astimezone(self._zone).replace(tzinfo=None)
+        time = local.isoformat(" ", "seconds" if local.second else "minutes")
+        return time[11:] if local.date() == self._today else time
+
+
 def wall(moment: datetime) -> str:
     """`moment` in the zone that it comes with, with the weekday; to the second where it isn't on the minute."""
     time = f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django import template
+from django.contrib.admin.templatetags.admin_list import result_headers
 from django.contrib.admin.views.main import ChangeList
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -32,14 +33,30 @@ class Menu:
 
 @register.simple_tag
 def menus(cl: ChangeList) -> list[Menu]:
-    """The filters of the list `cl`."""
-    return [Menu(title=spec.title, choices=list(spec.choices(cl))) for spec in cl.filter_specs]
+    """The filters of the list `cl`, but for those that stand above it as pills."""
+    return [
+        Menu(title=spec.title, choices=list(spec.choices(cl)))
+        for spec in cl.filter_specs
+        if not getattr(spec, "has_pills", False)
+    ]
+
+
+@register.simple_tag
+def headers(cl: ChangeList) -> list[dict[str, Any]]:
+    """The heads of the columns of the list `cl`, as Django's own table has them."""
+    return list(result_headers(cl))
 
 
 @register.simple_tag(takes_context=True)
 def ago(context: Any, moment: datetime | None) -> SafeString:
     """`moment` as its distance from the page's `now`: 2 min ago, in 32 s."""
     return words.ago(moment, context.get("now") or timezone.now())
+
+
+@register.simple_tag(takes_context=True)
+def clock(context: Any, moment: datetime | None) -> str:
+    """`moment` in the site's zone, as short as the page's `now` allows: 14:35, 2026-11-25 02:30."""
+    return words.NONE if moment is None else words.Clock(context.get("now") or timezone.now()).say(moment)
 
 
 @register.simple_tag

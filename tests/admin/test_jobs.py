@@ -27,10 +27,6 @@ def run_now_of(job: Job) -> str:
     return f"{LIST}{job.pk}/run/"
 
 
-def act(client: Client, action: str, *jobs: Job) -> Any:
-    return client.post(LIST, {"action": action, "_selected_action": [job.pk for job in jobs]}, follow=True)
-
-
 def form(**fields: Any) -> dict[str, Any]:
     """What a browser sends for a job that is right, unless told otherwise."""
     return {
@@ -254,17 +250,7 @@ def test_a_deleted_job_leaves_its_runs(admin_client: Client) -> None:
     assert (Job.objects.count(), Schedule.objects.count(), Run.objects.count()) == (0, 0, 2)
 
 
-# The list
-
-
-def test_the_list_shows_when_a_job_runs_and_how_it_went(admin_client: Client) -> None:
-    job = make_job(cron="0 3 * * *", title="Nightly")
-    make_run(job, state=State.SUCCEEDED)
-    make_run(job, state=State.FAILED)
-    page = admin_client.get(LIST).content.decode()
-    assert "03:00" in page
-    assert "Failed" in page
-    assert "Succeeded" not in page.partition("result_list")[2]
+# The page
 
 
 def test_a_job_that_cannot_be_scheduled_is_shown_with_its_error(admin_client: Client) -> None:
@@ -272,16 +258,6 @@ def test_a_job_that_cannot_be_scheduled_is_shown_with_its_error(admin_client: Cl
     Job.objects.update(cron="nonsense")
     assert "scheduled: The expression has 1 field" in admin_client.get(LIST).content.decode()
     assert admin_client.get(page_of(job)).status_code == 200
-
-
-def test_the_list_costs_as_many_queries_for_many_jobs_as_for_one(
-    admin_client: Client, django_assert_max_num_queries: Any
-) -> None:
-    for _ in range(30):
-        make_run(make_job())
-    with django_assert_max_num_queries(8):
-        answer = admin_client.get(LIST)
-    assert len(answer.context["cl"].result_list) == 30
 
 
 # Run now
@@ -401,55 +377,3 @@ def test_an_end_that_ends_nothing_is_refused_at_its_field(
     admin_client: Client, fields: dict[str, Any]
 ) -> None:
     assert list(errors(admin_client.post(ADD, paused_form(**fields)))) == ["paused_until"]
-
-
-# Actions on the list
-
-
-def test_selected_jobs_are_run_each_by_itself(staff: Staff) -> None:
-    good, bad, other = make_job(), make_job(task="gone"), make_job()
-    answer = act(staff("view_job", "run_job"), "run_now", good, bad, other)
-    assert set(Run.objects.values_list("job_id", flat=True)) == {good.name, other.name}
-    assert "No task named" in answer.content.decode()
-
-
-def test_selected_jobs_are_paused_and_resumed(staff: Staff) -> None:
-    jobs = [make_job(), make_job(), make_job(paused=True)]
-    client = staff("view_job", "pause_job")
-    assert "2 jobs paused." in act(client, "pause", *jobs).content.decode()
-    assert Job.objects.filter(paused=True).count() == 3
-    assert not Schedule.objects.filter(next_run_time__isnull=False).exists()
-    assert Job.objects.get(pk=jobs[0].pk).paused_by == "ada"
-    assert "3 jobs resumed." in act(client, "resume", *jobs).content.decode()
-    assert not Job.objects.filter(paused=True).exists()
-    assert not Job.objects.exclude(pause_note="", paused_by="").exists()
-    assert not Schedule.objects.filter(next_run_time__isnull=True).exists()
-    assert LogEntry.objects.count() == 5
-
-
-def test_a_job_that_cannot_be_scheduled_does_not_keep_the_others_from_being_paused(staff: Staff) -> None:
-    broken, good = make_job(name="a-broken"), make_job(name="b-good")
-    Job.objects.filter(pk=broken.pk).update(cron="nonsense")
-    answer = act(staff("view_job", "pause_job"), "pause", broken, good)
-    refusal, success = (str(message) for message in answer.context["messages"])
-    assert refusal.startswith("a-broken: The expression has 1 field")
-    assert success == "1 job paused."
-    assert Job.objects.get(pk=good.pk).paused
-
-
-@pytest.mark.parametrize("action", ["run_now", "pause", "resume"])
-def test_without_the_permission_an_action_is_neither_offered_nor_done(staff: Staff, action: str) -> None:
-    jobs = [make_job(), make_job(paused=True)]
-    before = list(Job.objects.values())
-    client = staff("view_job", "change_job", "delete_job")
-    assert f'value="{action}"' not in client.get(LIST).content.decode()
-    act(client, action, *jobs)
-    assert list(Job.objects.values()) == before
-    assert not Run.objects.exists()
-
-
-def test_pausing_is_not_running(staff: Staff) -> None:
-    act(staff("view_job", "pause_job"), "run_now", make_job())
-    assert not Run.objects.exists()
-    act(staff("view_job", "run_job"), "pause", make_job())
-    assert not Job.objects.filter(paused=True).exists()

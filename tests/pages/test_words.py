@@ -70,3 +70,15 @@ def test_every_state_of_a_run_has_a_sign_beside_its_colour(state: State) -> None
 
 def test_a_label_is_escaped() -> None:
     assert "<b>" not in words.pill("failed", "<b>")
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        (datetime(2026, 11, 25, 14, 35, tzinfo=UTC), "14:35"),
+        (datetime(2026, 11, 25, 14, 35, 7, tzinfo=UTC), "14:35:07"),
+        (datetime(2026, 11, 26, 2, 30, tzinfo=UTC), "2026-11-26 02:30"),
+    ],
+)
+def test_a_time_is_said_without_what_goes_without_saying(moment: datetime, said: str) -> None:
+    assert words.Clock(NOW).say(moment) == said
