@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
+
+from django.utils.translation import gettext_lazy
 
 from hotdata.freshness import absences, entries
 from hotdata.freshness.entries import Stored
@@ -13,6 +15,14 @@ from hotdata.freshness.planner import Plan, PlannedKey
 from hotdata.keys import check_key
 
 EntryState = Literal["fresh", "stale", "expired", "missing", "absent"]
+
+LABELS: dict[EntryState, Any] = {
+    "fresh": gettext_lazy("Fresh"),
+    "stale": gettext_lazy("Stale"),
+    "expired": gettext_lazy("Expired"),
+    "missing": gettext_lazy("Missing"),
+    "absent": gettext_lazy("Absent"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +35,10 @@ class KeyState:
     age: timedelta | None
     planned: PlannedKey | None
     """None for a key that is not kept hot."""
+
+    @property
+    def label(self) -> Any:
+        return LABELS[self.state]
 
 
 def search(plan: Plan, text: str) -> list[PlannedKey]:

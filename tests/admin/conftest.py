@@ -1,5 +1,5 @@
-"""Redis, as it is in tests of what is kept there."""
+"""Redis and upstreams, as they are in tests of what is fetched and kept."""
 
-from tests.freshness.conftest import redis_down
+from tests.freshness.conftest import demo, redis_down
 
-__all__ = ["redis_down"]
+__all__ = ["demo", "redis_down"]

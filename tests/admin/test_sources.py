@@ -7,8 +7,7 @@ from django.test import Client
 
 from hotdata import registry
 from hotdata.models import ChangeCounter, Key, Source
-from tests.builders import Staff, caches_at, make_source
-from tests.freshness.hostile import closed_port
+from tests.builders import Staff, make_source
 
 pytestmark = pytest.mark.django_db
 
@@ -313,36 +312,6 @@ def test_seeing_a_source_is_not_changing_it(staff: Staff) -> None:
 def test_an_error_does_not_repeat_the_value_of_a_header(admin_client: Client) -> None:
     shown = errors(admin_client.post(ADD, form(headers='{"X-API-Key": "5ec2e7\\n"}')))
     assert "5ec2e7" not in str(shown)
-
-
-def test_the_list_costs_as_many_queries_for_many_sources_as_for_one(
-    admin_client: Client, django_assert_max_num_queries: Any
-) -> None:
-    for _ in range(20):
-        make_source(pinned=("A", "B", "C"))
-    with django_assert_max_num_queries(8):
-        answer = admin_client.get(LIST)
-    assert [source.key_count for source in answer.context["cl"].result_list] == [3] * 20
-
-
-# As it stands now
-
-
-@pytest.mark.usefixtures("clear_cache")
-def test_the_page_shows_the_plan_and_the_gate(staff: Staff) -> None:
-    source = make_source(name="stock", pinned=("<b>AAPL</b>",))
-    page = staff("view_source").get(page_of(source)).content.decode()
-    assert "not fetched yet" in page
-    assert "&lt;b&gt;AAPL&lt;/b&gt;" in page
-    assert "<b>AAPL</b>" not in page
-    assert "0 of 60000 calls in the last minute" in page
-
-
-@pytest.mark.usefixtures("clear_cache")
-def test_the_page_is_there_while_redis_is_away(staff: Staff, settings: Any) -> None:
-    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
-    page = staff("view_source").get(page_of(make_source(name="stock", pinned=("AAPL",)))).content.decode()
-    assert "Redis can&#x27;t be reached" in page
 
 
 @pytest.mark.usefixtures("clear_cache")
