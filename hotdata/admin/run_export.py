@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+
+from hotdata.observing.finding import Found
 
 MOST = 100_000
 """Rows of one file. It takes some ten seconds, and is what spreadsheets open without complaint."""
@@ -35,7 +36,7 @@ class _Echo:
         return text
 
 
-def export(rows: QuerySet[Any], most: int = MOST) -> Iterator[str]:
+def export(found: Found, most: int = MOST) -> Iterator[str]:
     """The lines of the file, the columns' names first. A last one says so when there were more than `most` rows.
 
     Each piece is a query of its own: no transaction stays open while somebody's line is slow.
@@ -44,14 +45,14 @@ def export(rows: QuerySet[Any], most: int = MOST) -> Iterator[str]:
     yield MARK + write(COLUMNS)
     last, left = None, most
     while left:
-        following = rows if last is None else rows.filter(id__lt=last)
+        following = found.rows if last is None else found.after(last)
         piece = list(following.values_list(*COLUMNS)[: min(PIECE, left)])
         yield "".join(write([cell(value) for value in row]) for row in piece)
         if len(piece) < min(PIECE, left):
             return
         left -= len(piece)
         last = piece[-1][0]
-    if rows.filter(id__lt=last).exists():
+    if found.after(last).exists():
         text = _("Cut after %(n)s rows. For what is older, filter the list by time.")
         yield write([cell(text % {"n": f"{most:,}"})])
 

@@ -168,7 +168,7 @@ class RunList(LongListAdmin):
             cl: Any = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
             return HttpResponseRedirect(reverse("admin:hotdata_run_changelist") + "?e=1")
-        answer = StreamingHttpResponse(export(cl.found.rows), content_type="text/csv; charset=utf-8")
+        answer = StreamingHttpResponse(export(cl.found), content_type="text/csv; charset=utf-8")
         name = f"runs-{timezone.localtime():%Y-%m-%d-%H%M}.csv"
         answer["Content-Disposition"] = f'attachment; filename="{name}"'
         return answer

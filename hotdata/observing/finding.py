@@ -20,16 +20,6 @@ LOOKED_THROUGH = 20_000
 """Rows that are looked at one by one. Measured: 0.1 s and less on either database."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a search came to."""
-
-    rows: QuerySet[Any]
-    """In the list's order, newest first."""
-    horizon: Any = None
-    """The place in the order that was looked up to; None when nothing was left out."""
-
-
 class Unindexed(Func):
     """A column that is only compared. Without statistics, SQLite would leave the way for the column's own index."""
 
@@ -54,6 +44,24 @@ def compared(model: type[Model], field: str, lookup: str, value: Any) -> Q:
     column = model._meta.get_field(field)
     output: Any = getattr(column, "target_field", column)
     return Q(output.get_lookup(lookup)(Unindexed(F(field), output_field=output), value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search came to."""
+
+    rows: QuerySet[Any]
+    """In the list's order, newest first."""
+    horizon: Any = None
+    """The place in the order that was looked up to; None when nothing was left out."""
+    order: str = "id"
+    """The column in whose order they are."""
+    condition: Condition = walked
+    """How a place in that order is put, so that the search keeps to its way."""
+
+    def after(self, place: Any) -> QuerySet[Any]:
+        """The rows that come after `place`."""
+        return self.rows.filter(self.condition(self.rows.model, self.order, "lt", place))
 
 
 def one_of(rows: QuerySet[Any], field: str, values: Collection[str]) -> QuerySet[Any]:
@@ -83,11 +91,11 @@ def limited(
     """
     way = way.order_by(*filter(None, [within]), f"-{order}")
     if not rest:
-        return Found(rows=way)
+        return Found(rows=way, order=order, condition=condition)
     horizon = way.values_list(order, flat=True)[LOOKED_THROUGH : LOOKED_THROUGH + 1].first()
     if horizon is not None:
         way = way.filter(condition(way.model, order, "gt", horizon))
-    return Found(rows=way.filter(rest), horizon=horizon)
+    return Found(rows=way.filter(rest), horizon=horizon, order=order, condition=condition)
 
 
 def only(rows: QuerySet[Any], field: str, value: str) -> QuerySet[Any]:
@@ -99,7 +107,7 @@ def only(rows: QuerySet[Any], field: str, value: str) -> QuerySet[Any]:
 
 def few(rows: QuerySet[Any], order: str) -> Found:
     """All of `rows`, which are so few that they are sorted: a walk through the table in that order may be endless."""
-    return Found(rows=rows.order_by((F(order) + 0).desc()))
+    return Found(rows=rows.order_by((F(order) + 0).desc()), order=order, condition=compared)
 
 
 def bounded_count(rows: QuerySet[Any], most: int) -> int:

@@ -46,8 +46,8 @@ class RunSearch:
             if term != number or run.exists():
                 return self._along(self.job, Q(id=int(number)), among=run)
         jobs = [term] if Run.objects.of_job(term).exists() else _jobs_like(term)
-        if self.job and jobs:
-            return self._along(self.job) if self.job in jobs else Found(rows=Run.objects.none())
+        if self.job:
+            jobs = [self.job] if self.job in jobs else []
         if len(jobs) == 1:
             return self._along(jobs[0])
         if jobs:

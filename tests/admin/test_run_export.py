@@ -15,6 +15,7 @@ from hotdata.admin import run_export
 from hotdata.admin.run_export import cell, export
 from hotdata.models import Run
 from hotdata.models.runs import State
+from hotdata.observing.finding import Found
 from tests.builders import Staff, make_job, make_run
 
 pytestmark = pytest.mark.django_db
@@ -70,7 +71,7 @@ def test_every_run_is_exported_once_in_pieces(monkeypatch: pytest.MonkeyPatch) -
     runs = [make_run(job) for _ in range(7)]
     for piece in (1, 2, 3, 7, 8):
         monkeypatch.setattr(run_export, "PIECE", piece)
-        lines = "".join(export(Run.objects.order_by("-id"))).splitlines()
+        lines = "".join(export(Found(rows=Run.objects.order_by("-id")))).splitlines()
         assert [int(line.partition(",")[0]) for line in lines[1:]] == [run.pk for run in reversed(runs)]
 
 
@@ -79,8 +80,11 @@ def test_a_file_that_is_cut_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(5):
         make_run(job)
     monkeypatch.setattr(run_export, "PIECE", 2)
-    assert "Cut after 4 rows" in "".join(export(Run.objects.order_by("-id"), most=4)).splitlines()[-1]
-    assert "Cut" not in "".join(export(Run.objects.order_by("-id"), most=5))
+    assert (
+        "Cut after 4 rows"
+        in "".join(export(Found(rows=Run.objects.order_by("-id")), most=4)).splitlines()[-1]
+    )
+    assert "Cut" not in "".join(export(Found(rows=Run.objects.order_by("-id")), most=5))
 
 
 def test_nothing_is_exported_to_whom_may_not_see_runs(staff: Staff, client: Client) -> None:

@@ -86,6 +86,7 @@ SEARCHES: list[tuple[RunSearch, list[str]]] = [
     (RunSearch(text="503 FROM a <"), ["failed"]),
     (RunSearch(text="node died"), ["abandoned"]),
     (RunSearch(text="node died", job="other"), []),
+    (RunSearch(text="other", job="other", cause=Cause.API), ["other failed"]),
     (RunSearch(text="%"), []),
 ]
 
@@ -149,6 +150,22 @@ def test_what_only_rows_tell_is_asked_of_the_latest(
     assert ids(second) == [runs["other"].id]
     said = RunSearch(text="503 from").find()
     assert (ids(said), said.horizon) == ([], runs["abandoned"].id)
+
+
+def test_a_text_that_is_a_part_of_another_jobs_name_is_looked_for_in_the_errors_of_the_one(
+    runs: dict[str, Run],
+) -> None:
+    make_job(name="upstream_check")
+    assert ids(RunSearch(text="upstream", job="update").find()) == [runs["failed"].id]
+
+
+@pytest.mark.parametrize(
+    "search", [RunSearch(), RunSearch(states=frozenset(FAILURES)), RunSearch(job="update")]
+)
+def test_what_comes_after_a_place_goes_on_along_the_same_way(runs: dict[str, Run], search: RunSearch) -> None:
+    found = search.find()
+    everything = ids(found)
+    assert list(found.after(everything[0]).values_list("id", flat=True)) == everything[1:]
 
 
 def test_nothing_is_left_out_where_an_index_tells_all(
