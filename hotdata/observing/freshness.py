@@ -222,7 +222,7 @@ def measures_by_hour(source: str, since: datetime, now: datetime) -> dict[dateti
 
     Raises CacheUnavailable.
     """
-    by_hour = _by_hour(meters.measured(source, since=since, until=now))
+    by_hour = meters.by_hour(source, since=since, until=now)
     # Of an hour that began before `since` only Redis can tell the part that is asked for.
     for row in FreshnessHour.objects.filter(source=source, hour__gte=since, hour__lt=now):
         kept = _measures_of(row)

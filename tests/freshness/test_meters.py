@@ -136,6 +136,23 @@ def test_several_sources_are_measured_at_once_as_they_are_one_by_one() -> None:
     assert [totals[name].reads for name in names] == [4, 1, 0]
 
 
+def test_hours_are_what_their_minutes_come_to() -> None:
+    begun = NOON - 20 * MINUTE
+    for minutes, age in ((0, 1.0), (19, 2.0), (20, 3.0), (79, 4.0), (90, 5.0)):
+        note_at(begun + minutes * MINUTE, age=age)
+    meters.note_call("stock", ok=False)
+    meters.flush()
+    until = begun + 100 * MINUTE
+    with time_machine.travel(until, tick=False):
+        by_hour = meters.by_hour("stock", since=begun, until=until)
+        minutes_of = measured("stock", since=begun, until=until)
+    assert {hour: found.reads for hour, found in by_hour.items()} == {NOON - HOUR: 2, NOON: 2, NOON + HOUR: 1}
+    nothing = Measures(served=dict.fromkeys(Served, 0))
+    assert sum(by_hour.values(), nothing) == sum(minutes_of.values(), nothing)
+    assert meters.by_hour("stock", since=until, until=begun) == {}
+    assert meters.totals(["stock"], since=until, until=begun) == {"stock": nothing}
+
+
 def test_a_read_counts_in_the_minute_in_which_it_was_made_whenever_it_is_flushed() -> None:
     note_at(NOON + 59 * SECOND)
     note_at(NOON + 60 * SECOND, times=2)
