@@ -81,8 +81,11 @@ class SourceActions(admin.ModelAdmin):
             else:
                 self._say(request, _("%(key)s was pinned already."), messages.INFO, key=key)
 
-    def unpin(self, request: HttpRequest, source: Source, key: str) -> None:
-        """Unpin the key in the user's name, and tell them."""
+    def unpin(self, request: HttpRequest, source: Source, text: str) -> None:
+        """Unpin the key `text` in the user's name, and tell them."""
+        key = self._checked(request, text)
+        if key is None:
+            return
         if source.unpin(key):
             self.log_change(request, source, _("Unpinned %(key)s.") % {"key": key})
             text = _("%(key)s is pinned no more: it is kept hot while it is read.")

@@ -26,6 +26,15 @@ class KeyForm(forms.ModelForm):
             raise ValidationError(str(error)) from error
 
 
+MOST_KEYS = 200
+"""Pinned keys that the form has rows for."""
+
+
+def has_too_many_keys(source: Any) -> bool:
+    """Whether a source, as the admin's lists have it with its `key_count`, has more than the form has rows for."""
+    return bool(getattr(source, "key_count", 0) > MOST_KEYS)
+
+
 class KeyFormSet(forms.BaseInlineFormSet):
     def add_fields(self, form: forms.ModelForm, index: int | None) -> None:
         super().add_fields(form, index)
@@ -145,6 +154,10 @@ class SourceFormAdmin(admin.ModelAdmin):
         ),
         (_("Another way than HTTP JSON"), {"fields": ["fetcher"], "classes": ["collapse"]}),
     ]
+
+    def get_inlines(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Of a source with many keys the form would take seconds, and more fields than Django accepts of a browser."""
+        return [] if obj is not None and has_too_many_keys(obj) else super().get_inlines(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         # Entries, calls and jobs refer to a source by its name.

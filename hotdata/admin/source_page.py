@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from hotdata.admin.source_actions import SourceActions
+from hotdata.admin.source_form import has_too_many_keys
 from hotdata.admin.source_record import record_of
 from hotdata.models import Source
 
@@ -60,6 +61,7 @@ class SourcePage(SourceActions):
                 "may_pin": self.has_pin_permission(request),
                 "may_unpin": self.has_unpin_permission(request),
                 "try_first": next(iter(record.source.pinned_keys()), ""),
+                "too_many_keys": has_too_many_keys(obj),
                 "may_see_calls": request.user.has_perm("hotdata.view_apicall"),
             }
         return super().render_change_form(request, context, add, change, form_url, obj)

@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from hotdata.admin.source_form import MOST_KEYS
 from hotdata.freshness import absences, meters
 from hotdata.freshness.meters import BOUNDS, Served
 from hotdata.freshness.upstream import gate_of
@@ -215,6 +216,17 @@ def test_a_pinned_keys_inputs_have_names_for_who_does_not_see_them(admin_client:
     inputs = re.findall(r'<input [^>]*name="pinned-[^"]*-(?:key|weight|placeholders|DELETE)"[^>]*>', page)
     assert len(inputs) == 3 * 3 + 1
     assert all("aria-label=" in shown for shown in inputs)
+
+
+def test_a_form_has_no_rows_for_more_keys_than_a_browser_may_send(admin_client: Client) -> None:
+    source = make_source(name="stock")
+    Key.objects.bulk_create(Key(source=source, key=f"K{number:03}") for number in range(MOST_KEYS + 1))
+    page = page_of(admin_client, source)
+    assert "pinned-0-key" not in page
+    assert "leaves them out" in page
+    assert "hd-pin-key" in page
+    source.pinned.first().delete()
+    assert "pinned-0-key" in page_of(admin_client, source)
 
 
 # Who sees which buttons
