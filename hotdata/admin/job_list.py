@@ -58,11 +58,6 @@ class JobChangeList(ChangeList):
         *wanted, last = super().get_ordering(request, queryset)
         return [*wanted, "shown", last]  # the last is the key, which no two jobs share
 
-    def get_results(self, request: HttpRequest) -> None:
-        super().get_results(request)
-        if not (self.has_active_filters or self.query):
-            self.full_result_count = self.result_count  # else the search box offers to show what is shown
-
     @cached_property
     def rows(self) -> list[Row]:
         return list(rows(self.result_list, self.now, linked=self._request.user.has_perm("hotdata.view_run")))

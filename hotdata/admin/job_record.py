@@ -16,7 +16,8 @@ from django.utils.translation import gettext as _
 from hotdata.models import Job, Run
 from hotdata.observing.jobs import BriefRun, JobStatus, job_statuses
 from hotdata.pages import charts
-from hotdata.pages.charts import Cell, Column, Tick, round_ticks
+from hotdata.pages.charts import Column, Tick, round_ticks
+from hotdata.pages.run_strips import RunStrips
 from hotdata.pages.words import absolute, look, took
 
 RUNS_SHOWN = 12
@@ -49,7 +50,7 @@ def record_of(job: Job, now: datetime, *, may_see_runs: bool) -> Record | None:
     runs = list(reversed(status.latest))
     return Record(
         status=status,
-        strip=_strip(runs, may_see_runs),
+        strip=RunStrips(MARKS, now, linked=may_see_runs).draw(status.latest),
         durations=_durations(runs, status, may_see_runs),
         runs=_latest(job) if may_see_runs else [],
     )
@@ -64,16 +65,6 @@ def _latest(job: Job) -> list[Any]:
             :RUNS_SHOWN
         ]
     )
-
-
-def _strip(runs: Sequence[BriefRun], linked: bool) -> SafeString:
-    cells = [Cell(look=look(run.state), label=_told(run), href=_href(run, linked)) for run in runs]
-    failed = sum(look(run.state).css == "hd-failed" for run in runs)
-    label = _("The last %(count)d runs, oldest first; %(failed)d failed.") % {
-        "count": len(runs),
-        "failed": failed,
-    }
-    return charts.strip([Cell()] * (MARKS - len(cells)) + cells, label)
 
 
 def _durations(runs: Sequence[BriefRun], status: JobStatus, linked: bool) -> SafeString | None:

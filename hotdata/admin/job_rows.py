@@ -10,13 +10,14 @@ from typing import Any
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-from hotdata.admin.run_strip import RunStrips
 from hotdata.exceptions import BadTrigger
 from hotdata.models import Job
 from hotdata.models.pauses import SYSTEM
 from hotdata.models.runs import State
 from hotdata.models.schedules import Kind
 from hotdata.observing.jobs import JobHealth, JobStatus, job_statuses
+from hotdata.pages.run_strips import RunStrips
+from hotdata.pages.texts import first_line
 
 RUNS_SHOWN = 30
 
@@ -46,7 +47,7 @@ class Row:
     @property
     def error(self) -> str:
         """The first line of what is wrong."""
-        return next((line for line in self.status.error.splitlines() if line.strip()), "").strip()
+        return first_line(self.status.error)
 
     @property
     def was_stopped(self) -> bool:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from django.urls import reverse
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from hotdata.models.runs import FAILURES, State
 from hotdata.observing.jobs import BriefRun
-from hotdata.pages import charts
+from hotdata.pages import charts, places
 from hotdata.pages.charts import Cell
 from hotdata.pages.words import Clock, look, took
 
 EMPTY = Cell()
-ANY = 0
 
 
 class RunStrips:
@@ -31,9 +29,7 @@ class RunStrips:
         self._clock = Clock(now)
         self._states = {state: str(state.label) for state in State}
         self._ended, self._going = _("%(state)s · %(when)s · %(took)s"), _("%(state)s · %(when)s")
-        self._before, self._behind = "", ""
-        if linked:
-            self._before, self._behind = reverse("admin:hotdata_run_change", args=[ANY]).rsplit(str(ANY), 1)
+        self._linked = linked
 
     def draw(self, latest: Sequence[BriefRun]) -> SafeString:
         """`latest` come newest first, and stand with the newest on the right."""
@@ -42,7 +38,7 @@ class RunStrips:
         return charts.strip([EMPTY] * (self._length - len(cells)) + cells, _summary(runs))
 
     def _cell(self, run: BriefRun) -> Cell:
-        href = f"{self._before}{run.id}{self._behind}" if self._before else ""
+        href = places.run(run.id) if self._linked else ""
         return Cell(look=look(run.state), label=self._told(run), href=href)
 
     def _told(self, run: BriefRun) -> str:
