@@ -25,7 +25,7 @@ CALLS = 20_000  # of the last day
 SOURCES = 10
 AT_ONCE = 5_000  # rows
 LOOKS = 10
-PAGES = {"dashboard": "/admin/"}
+PAGES = {"dashboard": "/admin/", "jobs": "/admin/hotdata/job/"}
 
 
 def fill(now: datetime, days: int = DAYS) -> None:
