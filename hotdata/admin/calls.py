@@ -86,9 +86,9 @@ class ApiCallAdmin(LongListAdmin):
     list_filter = [SourceFilter, CallOutcomeFilter, RunFilter, TimeFilter]
     search_fields = ["keys"]  # what is asked is in `CallSearch`
     search_help_text = gettext_lazy("A part of the keys or of the error, of the latest 20,000 calls.")
-    readonly_fields = ["of_source", "lasted", "amount", "of_run"]
+    readonly_fields = ["of_source", "lasted", "amount", "rested", "of_run"]
     fields = [
-        "started_at", "of_source", "outcome", "status", "lasted", "amount", "keys", "url", "of_run", "error",
+        "started_at", "of_source", "outcome", "status", "lasted", "amount", "rested", "keys", "url", "of_run", "error",
     ]  # fmt: skip
 
     def find(self, cl: LongChangeList) -> Found:
@@ -152,6 +152,11 @@ class ApiCallAdmin(LongListAdmin):
     @admin.display(description=gettext_lazy("duration"))
     def lasted(self, call: ApiCall) -> SafeString:
         return format_html('<span class="hd-nowrap">{}</span>', words.took(call.duration))
+
+    @admin.display(description=gettext_lazy("cooldown"))
+    def rested(self, call: ApiCall) -> str:
+        """How long the upstream wanted to be left alone."""
+        return words.took(call.cooldown)
 
     @admin.display(description=gettext_lazy("size"))
     def amount(self, call: ApiCall) -> SafeString:

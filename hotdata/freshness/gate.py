@@ -127,9 +127,6 @@ local function begin()
   local recent = ask.recent
   redis.call('HSET', gate, 'last', now, 'on_time', count_what_was_told(now))
   redis.call('HSET', gate, 'failures', math.max(number('failures'), recent.failures))
-  if recent.cooldown > 0 then
-    redis.call('HSET', gate, 'cooldown', math.max(number('cooldown'), now + recent.cooldown))
-  end
   if recent.opened and number('opened') == 0 then redis.call('HSET', gate, 'opened', now - recent.opened) end
   if recent.unrecorded > 0 then
     redis.call('HSET', gate, 'began', now, 'settles', now + recent.settling)
@@ -144,8 +141,11 @@ if question then
     count_what_was_told(number('began') + ask.skew)
     redis.call('HDEL', gate, 'began', 'settles')
   end
+  if ask.recent.cooldown > 0 then
+    redis.call('HSET', gate, 'cooldown', math.max(number('cooldown'), now + ask.recent.cooldown))
+  end
   keep(calls, ask.window)
-  keep(gate, ask.memory)
+  keep(gate, ask.memory + ask.recent.cooldown)
 end
 
 redis.call('ZREMRANGEBYSCORE', under_way, '-inf', now)

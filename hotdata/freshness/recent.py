@@ -3,9 +3,8 @@
 The calls that have ended are on record in the database, within `RECORDED_WITHIN`. Those of this process are remembered
 here besides, on record or not. Of the others there can't be more than the gate lets through in that time.
 
-What nobody can tell: how long an upstream wanted to be left alone, so it is `COOLDOWN`; how often its breaker has
-been tried, so the pause is the first one; and the last calls of a process that was killed, or of a run that was
-cancelled.
+What nobody can tell: how often its breaker has been tried, so the pause is the first one; and the last calls of a
+process that was killed, or of a run that was cancelled.
 """
 
 from __future__ import annotations
@@ -22,13 +21,12 @@ from django.db import Error as AnyDatabaseError
 from django.utils import timezone
 
 from hotdata.exceptions import GateClosed
-from hotdata.freshness.gate import MAX_PAUSE, MINUTE, WINDOW, Limits, Recent
-from hotdata.freshness.replies import SERVER_ERROR, TOO_MANY_REQUESTS, UNAVAILABLE
+from hotdata.freshness.gate import MINUTE, WINDOW, Limits, Recent
+from hotdata.freshness.replies import SERVER_ERROR
 from hotdata.models import ApiCall
 
 RECORDED_WITHIN = timedelta(seconds=3)
 """From the end of a call until it is on record: a refresh writes each second."""
-COOLDOWN = MINUTE
 TRY_AGAIN = timedelta(seconds=5)
 
 
@@ -101,6 +99,7 @@ class _Call(NamedTuple):
     duration: timedelta
     outcome: str
     status: int | None
+    cooldown: timedelta | None
 
     @property
     def ended_at(self) -> datetime:
@@ -113,19 +112,19 @@ class _Call(NamedTuple):
 
 
 def _recorded(source: str, limits: Limits) -> list[_Call]:
-    """The latest calls of `source` on record, the newest first: all that the budget and the breaker can ask for."""
-    since = timezone.now() - WINDOW - max(limits.pause, MAX_PAUSE)
-    found = ApiCall.objects.filter(source=source, started_at__gt=since).order_by("-started_at")
-    rows = found.values_list("started_at", "duration", "outcome", "status")
-    return [_Call(*row) for row in rows[: max(limits.calls_per_minute, limits.failures)]]
+    """The latest calls of `source` on record, the newest first: all that the budget and the breaker can ask for.
+
+    And an upstream that wants to be left alone is so: only what was under way by then can be newer.
+    """
+    found = ApiCall.objects.filter(source=source).order_by("-started_at")
+    rows = found.values_list("started_at", "duration", "outcome", "status", "cooldown")
+    return [_Call(*row) for row in rows[: max(limits.calls_per_minute, limits.failures) + limits.concurrency]]
 
 
 def _cooldown(recorded: Sequence[_Call], now: datetime) -> timedelta:
-    """How long an upstream that wanted to be left alone still is; nothing if it has been asked again since."""
-    refused = [call.ended_at for call in recorded if call.status in (TOO_MANY_REQUESTS, UNAVAILABLE)]
-    if not refused or recorded[0].started_at > max(refused):
-        return timedelta(0)
-    return max(timedelta(0), max(refused) + COOLDOWN - now)
+    """How long the upstream is still to be left alone."""
+    ends = (call.ended_at + call.cooldown for call in recorded if call.cooldown is not None)
+    return max(max(ends, default=now) - now, timedelta(0))
 
 
 def _most_unrecorded(limits: Limits) -> int:

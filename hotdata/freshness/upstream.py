@@ -170,6 +170,7 @@ class Upstream:
         call.duration = timedelta(seconds=time.perf_counter() - begun)
         _conclude(call, request.keys, facts)
         reply = Reply(keys=request.keys, started_at=started_at, call=call, **facts)
+        call.cooldown = reply.cooldown
         meters.note_call(self.name, ok=not reply.is_outage)
         return reply
 

@@ -32,6 +32,12 @@ class ApiCall(models.Model):
     error = models.TextField(_("error"), blank=True)
     started_at = models.DateTimeField(_("started at"))
     duration = models.DurationField(_("duration"))
+    cooldown = models.DurationField(
+        _("cooldown"),
+        null=True,
+        blank=True,
+        help_text=_("How long the upstream wanted to be left alone from the end of the call on."),
+    )
     size = models.PositiveIntegerField(_("size"), default=0, help_text=_("Bytes of the decoded answer."))
 
     objects = ApiCallQuerySet.as_manager()

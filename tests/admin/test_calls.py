@@ -99,3 +99,8 @@ def test_pages_go_on_by_time(admin_client: Client, monkeypatch: pytest.MonkeyPat
     assert [call.pk for call in admin_client.get(LIST + further).context["cl"].result_list] == [
         call.pk for call in calls[55:]
     ]
+
+
+def test_the_page_of_a_call_tells_how_long_the_upstream_wanted_to_be_left_alone(admin_client: Client) -> None:
+    call = make_call(status=429, outcome=FAILED, cooldown=timedelta(minutes=7))
+    assert "7 min" in admin_client.get(f"{LIST}{call.pk}/change/").content.decode()

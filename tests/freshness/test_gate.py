@@ -943,6 +943,18 @@ def test_a_cooldown_that_redis_lost_goes_on(make_gate: GateMaker, clock: Clock) 
     call(gate)
 
 
+def test_a_cooldown_that_was_not_on_record_yet_counts_when_it_is(make_gate: GateMaker, clock: Clock) -> None:
+    first = Recent(calls=ago(10), unrecorded=1, settling=timedelta(seconds=8))
+    then = Recent(calls=ago(9, 18), cooldown=timedelta(seconds=20))
+    answers = iter([first, then])
+    gate = make_gate(recent=lambda: next(answers))
+    call(gate)
+    clock.advance(8)
+    closed = refusal(gate)
+    assert closed.reason == "cooldown"
+    assert is_about(closed.retry_after, 20)
+
+
 def test_a_breaker_that_redis_lost_is_open_until_its_pause_is_over(
     make_gate: GateMaker, clock: Clock
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -84,40 +85,56 @@ def test_where_there_were_calls_there_may_be_more_that_are_not_on_record() -> No
     assert recall().unrecorded == 3 + 5 + 3, "under way, a burst, and three seconds of the minute's pace"
 
 
-def test_of_many_calls_only_so_many_are_looked_at_as_the_budget_is() -> None:
+def test_of_many_calls_only_so_many_are_looked_at_as_the_budget_is_and_as_may_be_under_way() -> None:
     ApiCall.objects.bulk_create(
         ApiCall(
             source="stock", outcome=Outcome.OK, started_at=timezone.now(), duration=timedelta(milliseconds=1)
         )
         for _ in range(100)
     )
-    assert len(recall().calls) == 60
+    assert len(recall().calls) == 60 + 3
 
 
 # Cooldown
 
 
+def wished(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds)
+
+
 @pytest.mark.parametrize("status", [429, 503])
-def test_an_upstream_that_wanted_to_be_left_alone_is_for_a_minute(status: int) -> None:
+def test_an_upstream_is_left_alone_for_as_long_as_it_wanted_to_be(status: int) -> None:
     called(30)
-    called(20, status, duration=timedelta(seconds=5))
-    assert seconds([recall().cooldown]) == [45]
+    called(20, status, duration=timedelta(seconds=5), cooldown=wished(600))
+    assert seconds([recall().cooldown]) == [585]
 
 
-def test_other_calls_that_were_under_way_do_not_end_a_cooldown() -> None:
-    called(20, 429, duration=timedelta(seconds=5))
-    called(18, duration=timedelta(seconds=9))
-    assert seconds([recall().cooldown]) == [45]
+def test_a_cooldown_is_known_when_the_call_that_it_came_with_is_long_past() -> None:
+    called(1800, 429, cooldown=wished(3600))
+    assert seconds([recall().cooldown]) == [1800]
 
 
-def test_who_was_asked_again_is_not_left_alone_any_more() -> None:
-    called(20, 429)
-    called(8)
+def test_of_two_cooldowns_on_record_the_one_that_ends_later_counts() -> None:
+    called(20, 429, cooldown=wished(90))
+    called(10, 503, cooldown=wished(30))
+    assert seconds([recall().cooldown]) == [70]
+
+
+def test_calls_that_were_under_way_do_not_hide_a_cooldown() -> None:
+    limits = replace(LIMITS, calls_per_minute=1, failures=1)
+    called(20, 429, cooldown=wished(90))
+    for ago in (19, 18, 17):
+        called(ago, duration=timedelta(seconds=9))
+    assert seconds([recall(limits).cooldown]) == [70]
+
+
+def test_a_refusal_that_wishes_for_nothing_is_no_cooldown() -> None:
+    called(20, 503)
     assert recall().cooldown == timedelta(0)
 
 
 def test_a_cooldown_ends() -> None:
-    called(100, 429)
+    called(100, 429, cooldown=wished(60))
     assert recall().cooldown == timedelta(0)
 
 

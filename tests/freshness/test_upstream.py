@@ -26,7 +26,7 @@ from hotdata.exceptions import (
     UpstreamUnreachable,
 )
 from hotdata.execution.context import CurrentRun, current_run, entered
-from hotdata.freshness.replies import Reply
+from hotdata.freshness.replies import COOLDOWN, Reply
 from hotdata.freshness.upstream import gate_of, upstream_of
 from hotdata.models import ApiCall, Source
 from project.demo.upstream import DemoUpstream
@@ -134,9 +134,19 @@ def test_a_failure_that_may_pass_is_not_permanent(hostile: HostileUpstream, stat
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_how_long_to_wait_is_taken_from_the_answer(hostile: HostileUpstream, status: int) -> None:
+def test_how_long_to_wait_is_taken_from_the_answer_and_put_on_record(
+    hostile: HostileUpstream, status: int
+) -> None:
     source = source_at(hostile.url("/status"), query={"Retry-After": "7"})
-    assert error_of(ask(source, str(status))).retry_after == timedelta(seconds=7)
+    reply = ask(source, str(status))
+    assert error_of(reply).retry_after == reply.call.cooldown == timedelta(seconds=7)
+
+
+@pytest.mark.parametrize(("status", "cooldown"), [(429, COOLDOWN), (503, None)])
+def test_who_is_asked_too_much_and_does_not_say_how_long_to_wait_is_left_alone_for_a_moment(
+    hostile: HostileUpstream, status: int, cooldown: timedelta | None
+) -> None:
+    assert ask(source_at(hostile.url("/status")), str(status)).call.cooldown == cooldown
 
 
 @pytest.mark.parametrize(
