@@ -131,8 +131,11 @@ def retry() -> None:
 
 
 def _write(records: Sequence[Record]) -> None:
+    calls = [call for record in records for call in record.calls]
+    for call in calls:
+        call.pk = None  # a try that was rolled back has given it one, which may be another's by now
     with transaction.atomic():
-        ApiCall.objects.bulk_create([call for record in records for call in record.calls])
+        ApiCall.objects.bulk_create(calls)
         # In one order everywhere, since each locks its source until the end.
         for record in sorted(records, key=lambda record: record.source):
             if record.guests:

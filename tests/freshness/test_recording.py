@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from string import ascii_uppercase
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
+from django.utils import timezone
 from pytest_django import Settings
 
 import hotdata
@@ -18,6 +19,7 @@ from hotdata.exceptions import NotReady
 from hotdata.freshness import flights, recording
 from hotdata.freshness.recording import MAX_WAITING, Record
 from hotdata.models import ApiCall
+from hotdata.models.hotkeys import Guest
 from project.demo.upstream import DemoUpstream
 from tests.builders import make_source, unsaved_call
 from tests.threads import PATIENCE, eventually, in_thread
@@ -141,6 +143,23 @@ def test_a_record_is_written_as_a_whole() -> None:
     with pytest.raises(IntegrityError):
         Record(source="stock", calls=[good, bad]).write()
     assert on_record() == []
+
+
+def test_what_was_rolled_back_can_be_written_although_others_have_written_since() -> None:
+    make_source(name="stock")
+    guest = Guest(placeholders={}, kept_until=timezone.now())
+    record = Record(source="stock", calls=[unsaved_call(keys="A")], guests={"A": guest})
+    with connection.execute_wrapper(no_guests), pytest.raises(OperationalError):
+        record.write()
+    a_record("B").write()
+    record.write()
+    assert sorted(on_record()) == ["A", "B"]
+
+
+def no_guests(execute: Callable[..., Any], sql: str, *args: Any) -> Any:
+    if "hotkey" in sql:
+        raise OperationalError("The disk is full.")
+    return execute(sql, *args)
 
 
 @contextmanager
