@@ -18,8 +18,9 @@ from pytest_django.fixtures import Settings
 from hotdata import registry
 from hotdata.exceptions import BadParams, CacheUnavailable, UnknownTask
 from hotdata.freshness import planner
+from hotdata.freshness.outcomes import RefreshFailed
 from hotdata.freshness.redis import Outage
-from hotdata.freshness.refresh import RefreshFailed, refresh
+from hotdata.freshness.refresh import refresh
 from hotdata.keys import check_key
 from hotdata.models import Job, Source
 from tests.builders import make_job, make_source

@@ -15,7 +15,8 @@ from pytest_django import Settings
 
 from hotdata.defaults.sources import UPSTREAMS, DefaultSource, public_sources
 from hotdata.freshness import entries
-from hotdata.freshness.refresh import Refreshed, RefreshFailed, refresh
+from hotdata.freshness.outcomes import Refreshed, RefreshFailed
+from hotdata.freshness.refresh import refresh
 from hotdata.models import Key, Source
 from tests.builders import store
 from tests.freshness.conftest import close_upstreams

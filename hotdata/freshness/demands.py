@@ -18,7 +18,7 @@ from datetime import timedelta
 from hotdata.exceptions import UpstreamTimeout
 from hotdata.freshness import absences, entries, leases, redis
 from hotdata.freshness.fetching import Fetch
-from hotdata.freshness.refresh import Refreshed
+from hotdata.freshness.outcomes import Refreshed
 from hotdata.models import Source
 
 LASTS = timedelta(minutes=1)

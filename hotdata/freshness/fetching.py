@@ -15,8 +15,9 @@ from hotdata.exceptions import CacheUnavailable
 from hotdata.freshness import absences, entries, leases
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.leases import Lease
+from hotdata.freshness.outcomes import Refreshed, RefreshFailed
 from hotdata.freshness.recording import Record
-from hotdata.freshness.refresh import Progress, Refreshed, RefreshFailed, refresh
+from hotdata.freshness.refresh import Progress, refresh
 from hotdata.models import Source
 
 REST = timedelta(seconds=5)

@@ -26,7 +26,7 @@ from hotdata.freshness import absences, entries, leases, recording
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.fetching import Fetch
 from hotdata.freshness.leases import Lease
-from hotdata.freshness.refresh import RefreshFailed
+from hotdata.freshness.outcomes import RefreshFailed
 from hotdata.models import Source
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from queue import Empty, SimpleQueue
@@ -30,13 +29,13 @@ from hotdata.endpoints import Request
 from hotdata.exceptions import (
     CacheUnavailable,
     GateClosed,
-    HotdataError,
     UpstreamError,
     UpstreamForbidden,
 )
 from hotdata.freshness import absences, entries, meters
 from hotdata.freshness.definitions import Definition, defined, guests_of
 from hotdata.freshness.entries import END_OF_TIME, Stored
+from hotdata.freshness.outcomes import Refreshed, RefreshFailed
 from hotdata.freshness.recording import Record
 from hotdata.freshness.replies import Reply
 from hotdata.freshness.upstream import reason, upstream_of
@@ -50,7 +49,6 @@ logger = logging.getLogger(__name__)
 FLUSH_INTERVAL = 0.25  # seconds between two writes of what has arrived
 RECORD_INTERVAL = 1.0  # seconds between two batches of calls that are put on record
 GATHERING = 0.02  # seconds in which what arrives together is written together, while more is under way
-FAILURES_SHOWN = 100
 PATIENCE = timedelta(minutes=1)
 TTL_JITTER = (
     0.1  # of a TTL, by which it may be shorter: what was fetched together need not become stale together
@@ -62,42 +60,6 @@ BUSY = frozenset({"budget", "concurrency"})
 
 Progress = Callable[[int, int], None]
 """Called with the keys done and the keys asked for; may raise to cut the refresh off."""
-
-
-@dataclass(kw_only=True)
-class Refreshed:
-    """What a refresh came to. Counts are keys, but for ``calls``."""
-
-    source: str
-    asked: int
-    refreshed: int = 0
-    unchanged: int = 0
-    """Of the refreshed: those whose value is the one that was stored."""
-    outrun: int = 0
-    """Fetched, but not stored, since a newer value was there already."""
-    calls: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    """By key, why; the first hundred."""
-    failures: int = 0
-    postponed: int = 0
-    """Left for later, since the budget was used up by then; nobody was asked for these."""
-
-
-class RefreshFailed(HotdataError):
-    """Too many keys failed, or all were postponed.
-
-    ``result`` tells which failed and why; ``retry_after`` is the longest that was asked for.
-    """
-
-    def __init__(self, result: Refreshed, errors: Sequence[UpstreamError]) -> None:
-        reasons = [f"{key}: {why}" for key, why in list(result.failed.items())[:3]] or [reason(errors[0])]
-        said = f"{result.failures} of {result.asked} keys of {result.source} failed"
-        if result.postponed:
-            said += f" and {result.postponed} were postponed"
-        super().__init__(f"{said}: {'; '.join(reasons)}")
-        self.result = result
-        self.permanent = all(error.permanent for error in errors)
-        self.retry_after = max((error.retry_after for error in errors if error.retry_after), default=None)
 
 
 def refresh(
@@ -307,9 +269,7 @@ class _Refresh:
 
     def _fail(self, key: str, error: UpstreamError) -> None:
         self._errors.append(error)
-        self._result.failures += 1
-        if len(self._result.failed) < FAILURES_SHOWN:
-            self._result.failed[key] = reason(error)
+        self._result.fail(key, reason(error))
 
     def _postpone(self, key: str, closed: GateClosed) -> None:
         self._errors.append(closed)

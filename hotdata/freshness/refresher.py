@@ -26,8 +26,8 @@ from django.utils import timezone
 from hotdata.exceptions import CacheUnavailable, RunCancelled, RunTimedOut
 from hotdata.freshness import demands, entries, planner, wants
 from hotdata.freshness.fetching import REST, Fetch
+from hotdata.freshness.outcomes import Refreshed, RefreshFailed
 from hotdata.freshness.planner import Plan
-from hotdata.freshness.refresh import Refreshed, RefreshFailed
 from hotdata.models import Source
 from hotdata.text import storable
 

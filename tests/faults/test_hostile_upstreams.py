@@ -14,7 +14,8 @@ import pytest
 from pytest_django import Settings
 
 from hotdata.freshness import entries
-from hotdata.freshness.refresh import RefreshFailed, refresh
+from hotdata.freshness.outcomes import RefreshFailed
+from hotdata.freshness.refresh import refresh
 from hotdata.models import ApiCall, Source
 from tests.builders import make_source, store
 from tests.freshness.conftest import close_upstreams

@@ -10,7 +10,7 @@ from redis import Redis
 from hotdata import registry
 from hotdata.exceptions import CacheUnavailable, UpstreamTimeout
 from hotdata.freshness import absences, demands, entries, leases
-from hotdata.freshness.refresh import RefreshFailed
+from hotdata.freshness.outcomes import RefreshFailed
 from hotdata.models import ApiCall, Source
 from project.demo.upstream import DemoUpstream
 from tests.builders import make_source, rest, store

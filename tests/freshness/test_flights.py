@@ -17,7 +17,7 @@ from hotdata.freshness import entries, flights, leases, meters, planner
 from hotdata.freshness.entries import Entry
 from hotdata.freshness.fetching import REST, Fetch
 from hotdata.freshness.meters import Served
-from hotdata.freshness.refresh import FAILURES_SHOWN, RefreshFailed
+from hotdata.freshness.outcomes import FAILURES_SHOWN, RefreshFailed
 from hotdata.models import ApiCall, Source
 from project.demo.upstream import DemoUpstream
 from tests.builders import make_source, store

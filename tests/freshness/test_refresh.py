@@ -26,7 +26,8 @@ from hotdata.exceptions import (
 )
 from hotdata.execution.runner import execute
 from hotdata.freshness import absences, entries
-from hotdata.freshness.refresh import Refreshed, RefreshFailed, refresh
+from hotdata.freshness.outcomes import Refreshed, RefreshFailed
+from hotdata.freshness.refresh import refresh
 from hotdata.freshness.upstream import gate_of, upstream_of
 from hotdata.models import ApiCall, Run, Source
 from hotdata.models.hotkeys import guests
