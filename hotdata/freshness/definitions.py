@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -42,7 +42,7 @@ class Definition:
     pinned: frozenset[str]
     pattern: KeyPattern | None
     guests: frozenset[str] = frozenset()
-    """Keys that a task fetched, and that could not be fetched otherwise."""
+    """Keys that a task fetched, and that could not be fetched otherwise, or not as they were."""
 
     def serves(self, key: str) -> bool:
         """Whether the checked `key` may be fetched because a reader asks for it."""
@@ -55,6 +55,10 @@ class Definition:
         policy = self.source.key_policy
         matches = self.pattern is not None and self.pattern.matches(key)
         return policy == KeyPolicy.ANY or (policy == KeyPolicy.PATTERN and matches)
+
+    def can_be_asked_again(self, key: str, placeholders: Mapping[str, str]) -> bool:
+        """Whether nothing but the checked `key` is needed to fetch it as it was, with `placeholders`."""
+        return key in self.pinned or (not placeholders and self.serves_by_itself(key))
 
     def is_refreshed_at(self, now: datetime) -> bool:
         """Whether keys that have an entry may be refreshed: not while the source is switched off, or rests."""
@@ -140,8 +144,8 @@ def _look_up(name: str) -> Definition | None:
 
 
 def guests_of(source: Source, now: datetime) -> dict[str, Guest]:
-    """The guests of `source`, by key. One that serves every key has none."""
-    return {} if source.key_policy == KeyPolicy.ANY else guests(source.name, now)
+    """The guests of `source`, by key."""
+    return guests(source.name, now)
 
 
 def defined(source: Source, its_guests: Iterable[str] = ()) -> Definition:

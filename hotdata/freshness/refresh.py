@@ -310,7 +310,7 @@ class _Refresh:
     def _note_guests(self, written: Iterable[Stored]) -> None:
         """Note which of the entries nobody could have fetched again, had they been lost."""
         for entry in written:
-            if not self._definition.serves_by_itself(entry.key):
+            if not self._definition.can_be_asked_again(entry.key, entry.placeholders):
                 until = datetime.fromtimestamp(min(entry.hard_expiry, END_OF_TIME), UTC)
                 self._guests[entry.key] = Guest(placeholders=entry.placeholders, kept_until=until)
 

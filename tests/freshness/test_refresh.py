@@ -212,10 +212,11 @@ def test_a_key_that_is_not_pinned_is_asked_for_again_with_what_was_given_for_it(
     assert [served.path for served in demo.requests] == ["/weather/北京"] * 2
 
 
+@pytest.mark.parametrize("policy", ["pinned", "pattern", "any"])
 def test_a_guest_is_asked_for_again_with_what_was_given_for_it_when_redis_has_lost_it(
-    demo: DemoUpstream, redis: Redis
+    demo: DemoUpstream, redis: Redis, policy: str
 ) -> None:
-    source = stocks(demo, path="/{area}/{key}")
+    source = stocks(demo, path="/{area}/{key}", key_policy=policy, key_pattern=".+")
     refresh(source, ["北京"], placeholders={"北京": {"area": "weather", "else": "unused"}})
     redis.flushdb()
     assert refresh(source, ["北京"]).refreshed == 1
