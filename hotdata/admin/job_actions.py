@@ -41,7 +41,7 @@ class JobActions(admin.ModelAdmin):
         except (BadParams, UnknownTask) as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return None
-        self.log_change(request, job, _("Run now: run %(id)d.") % {"id": run.pk})
+        self.log_change(request, job, f"Run now: run {run.pk}.")
         if tell:
             self.message_user(request, self._told_of(request, job, run), messages.SUCCESS)
         return run
@@ -71,5 +71,5 @@ class JobActions(admin.ModelAdmin):
         except BadTrigger as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return False
-        self.log_change(request, job, _("Paused.") if paused else _("Resumed."))
+        self.log_change(request, job, "Paused." if paused else "Resumed.")
         return True

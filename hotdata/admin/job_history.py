@@ -93,9 +93,12 @@ class JobHistory(JobActions):
             for text in _texts(error):
                 self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(back)
-        what = _("Reverted to the version of %(when)s.") % {"when": absolute(edit.at)}
-        (self.log_addition if job is None else self.log_change)(request, saved, what)
-        self.message_user(request, what, messages.SUCCESS)
+        when = absolute(edit.at)
+        log = self.log_addition if job is None else self.log_change
+        log(request, saved, f"Reverted to the version of {when}.")
+        self.message_user(
+            request, _("Reverted to the version of %(when)s.") % {"when": when}, messages.SUCCESS
+        )
         return HttpResponseRedirect(reverse("admin:hotdata_job_history", args=[saved.pk]))
 
     def shown_edits(self, request: HttpRequest, name: str, job: Job | None, limit: int) -> list[ShownEdit]:

@@ -105,7 +105,7 @@ class RunActions(admin.ModelAdmin):
     def _cancel(self, request: HttpRequest, run: Run) -> bool:
         if not run.cancel(request.user.get_username(), timezone.now()):
             return False
-        self.log_change(request, run, _("Cancelled."))
+        self.log_change(request, run, "Cancelled.")
         return True
 
     def _run_again(self, request: HttpRequest, run: Run) -> Run | None:
@@ -124,7 +124,7 @@ class RunActions(admin.ModelAdmin):
             except (BadParams, UnknownTask) as error:
                 why = _("%(run)s can't be run again: %(why)s") % {"run": run, "why": error}
             else:
-                self.log_change(request, run, _("Run again: run %(id)d.") % {"id": again.pk})
+                self.log_change(request, run, f"Run again: run {again.pk}.")
                 text = _("%(job)s: run %(id)d is queued.") % {"job": job, "id": again.pk}
                 self.message_user(request, text, messages.SUCCESS)
                 return again

@@ -76,7 +76,7 @@ class SourceActions(admin.ModelAdmin):
             self._complain(request, key, error)
         else:
             if pinned:
-                self.log_change(request, source, _("Pinned %(key)s.") % {"key": key})
+                self.log_change(request, source, f"Pinned {key}.")
                 self._say(request, _("%(key)s is pinned: it is kept hot."), messages.SUCCESS, key=key)
             else:
                 self._say(request, _("%(key)s was pinned already."), messages.INFO, key=key)
@@ -87,7 +87,7 @@ class SourceActions(admin.ModelAdmin):
         if key is None:
             return
         if source.unpin(key):
-            self.log_change(request, source, _("Unpinned %(key)s.") % {"key": key})
+            self.log_change(request, source, f"Unpinned {key}.")
             text = _("%(key)s is pinned no more: it is kept hot while it is read.")
             self._say(request, text, messages.SUCCESS, key=key)
         else:
@@ -105,7 +105,7 @@ class SourceActions(admin.ModelAdmin):
                 self._say(request, again, messages.WARNING, seconds=wait.seconds + 1)
                 return None
             placeholders = self.placeholders_of(source, key)
-            self.log_change(request, source, _("Tested %(key)s.") % {"key": key})
+            self.log_change(request, source, f"Tested {key}.")
             return trials.try_out(source, key, placeholders)
         except HotdataError as error:
             self._complain(request, key, error)
@@ -134,8 +134,9 @@ class SourceActions(admin.ModelAdmin):
         except CacheUnavailable as error:
             self._complain(request, str(source), error)
             return
-        text = ngettext("Refresh of %(n)d key asked for.", "Refresh of %(n)d keys asked for.", len(keys))
-        self.log_change(request, source, text % {"n": len(keys)})
+        self.log_change(
+            request, source, f"Refresh of {len(keys)} {'key' if len(keys) == 1 else 'keys'} asked for."
+        )
         text = ngettext(
             "%(source)s: %(n)d key is being refreshed, as fast as the budget allows.",
             "%(source)s: %(n)d keys are being refreshed, as fast as the budget allows.",
@@ -145,7 +146,7 @@ class SourceActions(admin.ModelAdmin):
 
     def _refresh_there(self, request: HttpRequest, source: Source, key: str, fetched_at: float) -> None:
         demands.put(source.name, [key])
-        self.log_change(request, source, _("Refresh of %(key)s asked for.") % {"key": key})
+        self.log_change(request, source, f"Refresh of {key} asked for.")
         if demands.await_newer(source.name, key, fetched_at, patience=PATIENCE):
             self._say(request, _("%(key)s was refreshed by the scheduler."), messages.SUCCESS, key=key)
         else:
@@ -153,7 +154,7 @@ class SourceActions(admin.ModelAdmin):
             self._say(request, text, messages.WARNING, key=key)
 
     def _refresh_here(self, request: HttpRequest, source: Source, key: str) -> None:
-        self.log_change(request, source, _("Refresh of %(key)s asked for.") % {"key": key})
+        self.log_change(request, source, f"Refresh of {key} asked for.")
         if demands.fetch_here(source, key) is None:
             self._say(request, _("%(key)s is being fetched already."), messages.INFO, key=key)
         else:
