@@ -176,7 +176,7 @@ def _marked(code: str, file: str) -> Iterator[Text]:
 
 
 def _described(code: str, file: str) -> Iterator[Text]:
-    """The first lines of the docstrings of tasks and fetchers, which operators read."""
+    """What operators read of tasks and fetchers: the first lines of their docstrings, and the tasks' parameters."""
     for node in ast.walk(ast.parse(code)):
         if not isinstance(node, ast.FunctionDef):
             continue
@@ -188,6 +188,10 @@ def _described(code: str, file: str) -> Iterator[Text]:
         line = (ast.get_docstring(node) or "").partition("\n")[0].strip()
         if line and names & REGISTERING:
             yield Text(id=line, context=None, file=file, comments=("What a task does, in a list of all.",))
+        if "task" in names:
+            for param in [*node.args.args, *node.args.kwonlyargs]:
+                name = param.arg.replace("_", " ")
+                yield Text(id=name, context=None, file=file, comments=("A parameter of a task.",))
 
 
 if __name__ == "__main__":

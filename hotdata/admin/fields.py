@@ -118,8 +118,20 @@ def span(value: timedelta) -> str:
     for unit, length in UNITS.items():
         count, rest = divmod(rest, length)
         if count:
-            parts.append(f"{count} {unit}")
-    return " ".join(parts) or "0 s"
+            parts.append(_counted(count, unit))
+    return " ".join(parts) or _counted(0, "s")
+
+
+def _counted(count: int, unit: str) -> str:
+    """So many of a unit, in the active language: what `SPELLINGS` has, for it is read again."""
+    texts = {
+        "d": _("%(n)s d"),
+        "h": _("%(n)s h"),
+        "min": _("%(n)s min"),
+        "s": _("%(n)s s"),
+        "ms": _("%(n)s ms"),
+    }
+    return texts[unit] % {"n": count}
 
 
 def _read_span(text: str) -> timedelta | None:

@@ -21,6 +21,7 @@ import msgspec.inspect
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
 from hotdata.admin.fields import TypedJSONField
@@ -135,7 +136,7 @@ def fits(task: Task, params: Any) -> bool:
 
 def _param_field(param: Param, value: Any, posted: Mapping[str, Any] | None, docs: str) -> ParamField:
     options: dict[str, Any] = {
-        "label": param.name.replace("_", " ").capitalize(),
+        "label": capfirst(_(param.name.replace("_", " "))),
         "required": param.required,
         "help_text": _documented(param.name, docs),
     }

@@ -74,10 +74,11 @@ def test_texts_come_from_templates_of_any_indentation(write: Write) -> None:
 def test_what_operators_read_of_tasks_is_a_text(write: Write) -> None:
     write(
         "hotdata/tasks.py",
-        '@hotdata.task(name="a")\ndef first():\n    """Delete what is old.\n\n    More."""\n'
-        '@other\ndef second():\n    """Not shown."""\n',
+        '@hotdata.task(name="a")\ndef first(at_most):\n    """Delete what is old.\n\n    More."""\n'
+        '@hotdata.fetcher\ndef second(keys):\n    """Fetch it."""\n'
+        '@other\ndef third(more):\n    """Not shown."""\n',
     )
-    assert found() == {(None, "Delete what is old.")}
+    assert found() == {(None, "Delete what is old."), (None, "at most"), (None, "Fetch it.")}
 
 
 def test_migrations_and_tests_are_left_out(write: Write) -> None:
