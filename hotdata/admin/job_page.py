@@ -126,10 +126,10 @@ class JobPage(JobHistory):
         return TemplateResponse(request, "hotdata/job/params.html", context)
 
     def _edited(self, request: HttpRequest) -> Job:
-        """The job that the form is of, as it is stored; a new one where there is none."""
+        """The job that the form is of, as it is stored; a new one where there is none, or none to be seen."""
         key = request.GET.get("of", "")
         job = Job.objects.filter(pk=key).first() if key.isdecimal() and len(key) < 19 else None
-        return Job() if job is None else job
+        return Job() if job is None or not self.has_view_permission(request, job) else job
 
     # The page
 

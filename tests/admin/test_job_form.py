@@ -278,6 +278,13 @@ def test_the_fields_of_a_task_can_be_fetched_by_who_may_edit(staff: Staff, task:
     assert staff("change_job").post(PARAMS, asked).status_code == 405
 
 
+def test_the_parameters_of_a_job_are_not_told_to_who_may_only_make_others(staff: Staff, task: str) -> None:
+    job = make_job(task=task, params={"count": 7321})
+    asked = {"task": task, "of": str(job.pk)}
+    assert "7321" in staff("add_job", "view_job").get(PARAMS, asked).content.decode()
+    assert "7321" not in staff("add_job").get(PARAMS, asked).content.decode()
+
+
 @pytest.mark.parametrize("asked", [{}, {"task": "gone"}, {"task": HOSTILE}, {"of": "9" * 30}, {"of": "x"}])
 def test_fields_of_nothing_are_none(admin_client: Client, asked: dict[str, str]) -> None:
     answer = admin_client.get(PARAMS, asked)
