@@ -129,10 +129,13 @@ class JobHistory(JobActions):
     def _may_revert(self, request: HttpRequest, edit: Edit, job: Job | None) -> bool:
         """Whether there is something to bring back, and the user may change all of it."""
         if job is None:
-            return self.has_add_permission(request)
-        differing = differing_fields(job, edit.version) - {"paused_by"}
-        if not differing or not self.has_change_permission(request, job):
-            return False
+            if not (self.has_add_permission(request) and self.has_view_permission(request)):
+                return False
+            differing = differing_fields(Job(), edit.version)  # what a new job would have by itself
+        else:
+            differing = differing_fields(job, edit.version) - {"paused_by"}
+            if not differing or not self.has_change_permission(request, job):
+                return False
         return PAUSE_FIELDS.isdisjoint(differing) or self.has_pause_permission(request)
 
 

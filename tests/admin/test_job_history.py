@@ -200,6 +200,22 @@ def test_making_a_job_again_takes_the_permission_to_add_one(staff: Staff) -> Non
     assert not Job.objects.exists()
 
 
+def test_a_job_that_one_may_not_see_is_not_made_again(staff: Staff) -> None:
+    edited_job().delete()
+    assert staff("add_job").post(revert_to(1)).status_code == 403
+    assert not Job.objects.exists()
+
+
+def test_making_a_paused_job_again_takes_the_permission_to_pause(staff: Staff) -> None:
+    edited_job(paused=True, pause_note="Moving.").delete()
+    client = staff("view_job", "add_job")
+    assert client.post(revert_to(1)).status_code == 403
+    assert not Job.objects.exists()
+    assert staff("view_job", "add_job", "pause_job").post(revert_to(1)).status_code == 302
+    job = Job.objects.get()
+    assert (job.paused, job.pause_note, job.paused_by) == (True, "Moving.", "ada")
+
+
 def test_no_job_was_deleted(admin_client: Client) -> None:
     make_job(name="update")
     assert "No job was deleted." in admin_client.get(DELETED).content.decode()
