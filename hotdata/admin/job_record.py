@@ -18,6 +18,7 @@ from hotdata.observing.jobs import BriefRun, JobStatus, job_statuses
 from hotdata.pages import charts
 from hotdata.pages.charts import Column, Tick, round_ticks
 from hotdata.pages.run_strips import RunStrips
+from hotdata.pages.texts import visible
 from hotdata.pages.words import absolute, look, took
 
 RUNS_SHOWN = 12
@@ -34,6 +35,8 @@ class Record:
     """What the head of a job's page shows."""
 
     status: JobStatus
+    error: str
+    """What is wrong, as far as the user may know."""
     strip: SafeString
     durations: SafeString | None
     """None while no run has ended."""
@@ -50,6 +53,7 @@ def record_of(job: Job, now: datetime, *, may_see_runs: bool) -> Record | None:
     runs = list(reversed(status.latest))
     return Record(
         status=status,
+        error=visible(status.told_error(sees_runs=may_see_runs)),
         strip=RunStrips(MARKS, now, linked=may_see_runs).draw(status.latest),
         durations=_durations(runs, status, may_see_runs),
         runs=_latest(job) if may_see_runs else [],
@@ -60,11 +64,11 @@ def _latest(job: Job) -> list[Any]:
     """Only what the table shows: a run's log and traceback may be long."""
     fields = ("id", "state", "cause", "requested_by", "created_at", "started_at", "duration", "attempt")
     found = Run.objects.of_job(job.name).only(*fields).order_by("-id")
-    return list(
-        found.annotate(said=Substr("error", 1, LONGEST_ERROR), why=Substr("reason", 1, LONGEST_ERROR))[
-            :RUNS_SHOWN
-        ]
-    )
+    brief = {"said": Substr("error", 1, LONGEST_ERROR), "why": Substr("reason", 1, LONGEST_ERROR)}
+    runs: list[Any] = list(found.annotate(**brief)[:RUNS_SHOWN])
+    for run in runs:
+        run.told = visible(run.said or run.why)
+    return runs
 
 
 def _durations(runs: Sequence[BriefRun], status: JobStatus, linked: bool) -> SafeString | None:

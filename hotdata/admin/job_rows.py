@@ -17,7 +17,7 @@ from hotdata.models.runs import State
 from hotdata.models.schedules import Kind
 from hotdata.observing.jobs import JobHealth, JobStatus, job_statuses
 from hotdata.pages.run_strips import RunStrips
-from hotdata.pages.texts import first_line
+from hotdata.pages.texts import first_line, visible
 
 RUNS_SHOWN = 30
 
@@ -34,6 +34,8 @@ class Row:
     is_bad: bool
     """Whether `when` says why there is none."""
     strip: SafeString
+    error: str
+    """What is wrong, as far as the user may know."""
 
     @property
     def job(self) -> Any:
@@ -45,9 +47,9 @@ class Row:
         return f"{self.job.name} · {self.job.task}" if self.job.title else str(self.job.task)
 
     @property
-    def error(self) -> str:
-        """The first line of what is wrong."""
-        return first_line(self.status.error)
+    def brief_error(self) -> str:
+        """The first line of it."""
+        return first_line(self.error)
 
     @property
     def was_stopped(self) -> bool:
@@ -72,7 +74,7 @@ class Row:
 
 
 def rows(jobs: Iterable[Job], now: datetime, *, linked: bool) -> Iterator[Row]:
-    """A row for each of `jobs` that still exists; the marks of runs are links where `linked`. Two queries."""
+    """A row for each of `jobs` that still exists, with links to runs and what they said where `linked`. Two queries."""
     strips = RunStrips(RUNS_SHOWN, now, linked=linked)
     for status in job_statuses(jobs, now, RUNS_SHOWN):
         when, is_bad = _describe(status.job)
@@ -82,6 +84,7 @@ def rows(jobs: Iterable[Job], now: datetime, *, linked: bool) -> Iterator[Row]:
             when=when,
             is_bad=is_bad,
             strip=strips.draw(status.latest),
+            error=visible(status.told_error(sees_runs=linked)),
         )
 
 

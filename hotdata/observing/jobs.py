@@ -102,6 +102,10 @@ class JobStatus:
         """The latest run that started."""
         return next((run for run in self.latest if run.attempt), None)
 
+    def told_error(self, *, sees_runs: bool) -> str:
+        """`error` for somebody: what a run said is for who may see runs, what is wrong with the job for everybody."""
+        return self.error if sees_runs or self.health == JobHealth.BROKEN else ""
+
     @property
     def p50(self) -> timedelta | None:
         return percentile(self._durations(), 0.5)

@@ -10,12 +10,13 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from hotdata.observing.activity import Activity, Failure
-from hotdata.observing.jobs import JobHealth, JobStatus
+from hotdata.observing.jobs import JobStatus
 from hotdata.observing.keys import KeyAge, WatchedSource
 from hotdata.observing.upstreams import Traffic, Upstreams
 from hotdata.pages import charts, places, strips, words
 from hotdata.pages.day_charts import seconds
 from hotdata.pages.strips import DayStrips
+from hotdata.pages.texts import visible
 
 ENOUGH = 0.95
 """A share of successes below this is shown as trouble."""
@@ -66,6 +67,10 @@ class FailureRow:
     title: str
     url: str
 
+    @property
+    def error(self) -> str:
+        return visible(self.failure.error)
+
 
 def job_rows(
     statuses: Sequence[JobStatus], seen: Activity, now: datetime, *, with_errors: bool
@@ -87,7 +92,7 @@ def _job_row(
         is_poor=bool(poor(whole.success)),
         last_at=status.last.at if status.last else None,
         is_overdue=status.due_next is not None and status.due_next < now,
-        error=status.error if with_errors or status.health == JobHealth.BROKEN else "",
+        error=visible(status.told_error(sees_runs=with_errors)),
     )
 
 

@@ -127,6 +127,15 @@ def test_a_failing_job_shows_the_first_line_of_its_error(admin_client: Client, o
     assert "Failed" in row
 
 
+def test_what_a_run_said_is_for_who_may_see_runs(staff: Staff, one_of_each: None) -> None:
+    lists = f"{LIST}?health=failing"
+    assert "no price" in text(staff("view_job", "view_run").get(lists))
+    told = text(staff("view_job").get(lists))
+    assert "Failing" in told
+    assert "no price" not in told
+    assert "is not registered" in text(staff("view_job").get(f"{LIST}?health=broken"))
+
+
 def test_a_broken_job_says_why(admin_client: Client, one_of_each: None) -> None:
     (row,) = rows_of(text(admin_client.get(f"{LIST}?health=broken")))
     assert "The task “gone” is not registered." in row

@@ -55,6 +55,20 @@ def test_the_page_shows_how_the_job_does(admin_client: Client) -> None:
     assert page.count('class="hd-chart"') == 1
 
 
+def test_what_a_run_said_is_for_who_may_see_runs(staff: Staff) -> None:
+    job = make_job()
+    said = "ValueError: \u202eno\x07"
+    make_run(
+        job, cause=Cause.SCHEDULE, scheduled_for=timezone.now(), state=State.FAILED, attempt=1, error=said
+    )
+    page = staff("view_job", "view_run").get(page_of(job)).content.decode()
+    assert page.count("ValueError: \ufffdno\u2407") == 3, "at the top, and twice in the table of runs"
+    assert "\u202e" not in page
+    told = staff("view_job").get(page_of(job)).content.decode()
+    assert "Failing" in told
+    assert "ValueError" not in told
+
+
 def test_a_job_that_never_ran_says_what_comes_next(admin_client: Client) -> None:
     assert "It never ran." in admin_client.get(page_of(make_job())).content.decode()
 
