@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from hotdata import registry
 from hotdata.admin.fields import SpanField, TypedJSONField, ZoneField
 from hotdata.admin.job_actions import JobActions
+from hotdata.admin.overtaken import OvertakenForm
 from hotdata.admin.param_forms import WHOLE, ParamsForm, task_called
 from hotdata.models import Job
 
@@ -26,7 +27,7 @@ FIELDS_OF = "fields_of"
 """Says whose fields are on the form that comes back: when another task was chosen since, nothing is saved either."""
 
 
-class JobForm(ParamsForm, forms.ModelForm):
+class JobForm(ParamsForm, OvertakenForm):
     """A job's own fields, and those of the parameters of its task."""
 
     class Meta:
@@ -68,7 +69,7 @@ class JobForm(ParamsForm, forms.ModelForm):
     def full_clean(self) -> None:
         super().full_clean()
         if self.loading:  # nobody asked what is wrong with it yet
-            self._errors = ErrorDict()
+            self._errors, self.told = ErrorDict(), False
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()

@@ -12,8 +12,13 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.admin.fields import SpanField, TypedJSONField
+from hotdata.admin.overtaken import OvertakenForm
 from hotdata.keys import check_key
 from hotdata.models import Key
+
+
+class SourceForm(OvertakenForm):
+    """As the admin makes it."""
 
 
 class KeyForm(forms.ModelForm):
@@ -61,6 +66,7 @@ class KeyInline(admin.TabularInline):
 class SourceFormAdmin(admin.ModelAdmin):
     """The part of the sources' admin that edits one."""
 
+    form = SourceForm
     formfield_overrides = {
         models.JSONField: {"form_class": TypedJSONField},
         models.DurationField: {"form_class": SpanField},

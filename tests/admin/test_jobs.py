@@ -377,3 +377,52 @@ def test_an_end_that_ends_nothing_is_refused_at_its_field(
     admin_client: Client, fields: dict[str, Any]
 ) -> None:
     assert list(errors(admin_client.post(ADD, paused_form(**fields)))) == ["paused_until"]
+
+
+# What somebody else has saved in the meantime
+
+
+def opened(client: Client, job: Job) -> dict[str, str]:
+    """The hidden field that the form of `job` sends back, as its page has it now."""
+    (seen,) = re.findall(r'name="edit_seen" value="(\d+)"', client.get(page_of(job)).content.decode())
+    return {"edit_seen": seen}
+
+
+def test_a_form_that_was_overtaken_undoes_nothing_unless_it_is_saved_once_more(staff: Staff) -> None:
+    job = make_job(name="update", task="cleanup_logs", params={"days": 30})
+    client = staff("view_job", "change_job", "pause_job")
+    before = opened(client, job)
+    job.set_paused(True, by="grace", note="Moving.")
+    answer = client.post(page_of(job), form(title="Quotes", **before))
+    assert "after you opened it" in str(errors(answer))
+    job.refresh_from_db()
+    assert (job.title, job.paused, job.pause_note) == ("", True, "Moving.")
+    again = re.findall(r'name="edit_seen" value="(\d+)"', answer.content.decode())
+    assert client.post(page_of(job), form(title="Quotes", edit_seen=again[0])).status_code == 302
+    job.refresh_from_db()
+    assert (job.title, job.paused) == ("Quotes", False)
+
+
+def test_a_form_that_is_shown_for_another_reason_is_still_overtaken(staff: Staff) -> None:
+    job = make_job(name="update", task="cleanup_logs", params={"days": 30})
+    client = staff("view_job", "change_job", "pause_job")
+    before = opened(client, job)
+    job.set_paused(True, by="grace")
+    shown = client.post(page_of(job), form(_load="1", **before)).content.decode()
+    assert f'name="edit_seen" value="{before["edit_seen"]}"' in shown
+
+
+def test_a_form_that_nobody_has_overtaken_is_saved(staff: Staff) -> None:
+    job = make_job(name="update", task="cleanup_logs", params={"days": 30})
+    client = staff("view_job", "change_job")
+    assert client.post(page_of(job), form(title="Quotes", **opened(client, job))).status_code == 302
+    job.refresh_from_db()
+    assert job.title == "Quotes"
+
+
+def test_what_is_no_edit_that_was_seen_is_an_error_and_no_crash(admin_client: Client) -> None:
+    job = make_job(name="update", task="cleanup_logs", params={"days": 30})
+    for seen in ("", "<script>", "9" * 30):
+        answer = admin_client.post(page_of(job), form(edit_seen=seen))
+        assert "after you opened it" in str(errors(answer))
+        assert "<script>" not in answer.content.decode()

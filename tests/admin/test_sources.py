@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -329,3 +330,16 @@ def test_a_form_that_is_refused_shows_the_plan_of_what_is_on_record(staff: Staff
     answer = staff("change_source", "view_source", "change_key", "view_key").post(page_of(source), sent)
     assert answer.status_code == 200
     assert "not fetched yet" in answer.content.decode()
+
+
+def test_a_form_that_was_overtaken_undoes_nothing(admin_client: Client) -> None:
+    source = make_source(name="stock", pinned=("AAPL",))
+    page = admin_client.get(page_of(source)).content.decode()
+    (seen,) = re.findall(r'name="edit_seen" value="(\d+)"', page)
+    source.enabled = False
+    source.save()
+    answer = admin_client.post(page_of(source), form(edit_seen=seen))
+    assert answer.status_code == 200
+    assert "after you opened it" in answer.content.decode()
+    source.refresh_from_db()
+    assert not source.enabled
