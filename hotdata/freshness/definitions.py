@@ -26,7 +26,7 @@ from hotdata.exceptions import BadSource, UnknownSource
 from hotdata.keys import KeyPattern
 from hotdata.models import Key, Source
 from hotdata.models.acceptance import KeyPolicy
-from hotdata.models.hotkeys import Guest, guests
+from hotdata.models.hotkeys import guest_keys
 
 logger = logging.getLogger(__name__)
 
@@ -140,12 +140,7 @@ def _look_up(name: str) -> Definition | None:
     source = Source.objects.prefetch_related("pinned").filter(name=name).first()
     if source is None:
         return None
-    return defined(source, guests_of(source, timezone.now()))
-
-
-def guests_of(source: Source, now: datetime) -> dict[str, Guest]:
-    """The guests of `source`, by key."""
-    return guests(source.name, now)
+    return defined(source, guest_keys(name, timezone.now()))
 
 
 def defined(source: Source, its_guests: Iterable[str] = ()) -> Definition:

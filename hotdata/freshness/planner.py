@@ -24,11 +24,11 @@ from django.utils import timezone
 
 from hotdata.exceptions import CacheUnavailable
 from hotdata.freshness import entries, hotkeys, wording
-from hotdata.freshness.definitions import Definition, guests_of
+from hotdata.freshness.definitions import Definition
 from hotdata.freshness.entries import Stored
 from hotdata.freshness.rates import Demand, rates
 from hotdata.models import Source
-from hotdata.models.hotkeys import remembered
+from hotdata.models.hotkeys import guest_keys, remembered
 
 BUDGET_SHARE = 0.8
 """Of the calls per minute, that a plan takes at most; the others are for what readers miss, and for probes."""
@@ -127,12 +127,12 @@ def plan(source: Source, now: datetime) -> Plan:
     """The plan of `source` at `now`. Raises CacheUnavailable; and BadSource for windows or a pattern that are none."""
     planning, weights = _Planning(source, now), _weights(source)
     hot = _hot(source, weights, _reads(source, weights, now))
-    guests = guests_of(source, now)
-    stored = entries.read_many(source.name, [*(candidate.key for candidate in hot), *guests])
+    stored = entries.read_many(source.name, (candidate.key for candidate in hot))
+    guests = guest_keys(source.name, now)
     definition = Definition(
         source=source, pinned=frozenset(weights), pattern=source.build_pattern(), guests=frozenset(guests)
     )
-    return planning.plan([*_fetchable(definition, hot, stored), *_lost(guests, hot, stored)], stored)
+    return planning.plan([*_fetchable(definition, hot, stored), *_lost(source, guests, hot)], stored)
 
 
 # The hot set
@@ -183,14 +183,15 @@ def _fetchable(
     return [candidate for candidate in hot if candidate.key in stored or definition.serves(candidate.key)]
 
 
-def _lost(
-    guests: Iterable[str], hot: Iterable[_Candidate], stored: Mapping[str, Stored]
-) -> Iterator[_Candidate]:
-    """Those of `guests` that are not in `hot`, and have no entry although the time of theirs isn't over."""
-    there = {candidate.key for candidate in hot} | stored.keys()
-    for key in guests:
-        if key not in there:
-            yield _Candidate(key=key, pinned=False, weight=HOT_WEIGHT, reads_per_minute=UNREAD, lost=True)
+def _lost(source: Source, guests: Iterable[str], hot: Iterable[_Candidate]) -> Iterator[_Candidate]:
+    """Those of `guests` that are not in `hot`, and have no entry although the time of theirs isn't over.
+
+    No more than a minute's calls can bring: the others come into a later plan.
+    """
+    there = {candidate.key for candidate in hot}
+    lost = entries.missing(source.name, [key for key in guests if key not in there])
+    for key in lost[: source.calls_per_minute * source.batch_size]:
+        yield _Candidate(key=key, pinned=False, weight=HOT_WEIGHT, reads_per_minute=UNREAD, lost=True)
 
 
 # The plan

@@ -33,7 +33,7 @@ from hotdata.exceptions import (
     UpstreamForbidden,
 )
 from hotdata.freshness import absences, entries, meters
-from hotdata.freshness.definitions import Definition, defined, guests_of
+from hotdata.freshness.definitions import Definition, defined
 from hotdata.freshness.entries import END_OF_TIME, Stored
 from hotdata.freshness.outcomes import Refreshed, RefreshFailed
 from hotdata.freshness.recording import Record
@@ -41,7 +41,7 @@ from hotdata.freshness.replies import Reply
 from hotdata.freshness.upstream import reason, upstream_of
 from hotdata.keys import MAX_LENGTH, check_key
 from hotdata.models import ApiCall, Source
-from hotdata.models.hotkeys import Guest
+from hotdata.models.hotkeys import Guest, guests
 from hotdata.text import shortened, storable
 
 logger = logging.getLogger(__name__)
@@ -179,10 +179,11 @@ class _Refresh:
             return {}
         stored = {key: known.placeholders for key, known in self._known.items()}
         brought = {**stored, **self._source.placeholders_by_key(), **self._given}
-        if all(key in brought for key in self._keys):
+        unknown = [key for key in self._keys if key not in brought]
+        if not unknown:
             return brought
-        lost = {key: guest.placeholders for key, guest in guests_of(self._source, timezone.now()).items()}
-        return {**lost, **brought}
+        lost = guests(self._source.name, timezone.now(), unknown)
+        return brought | {key: guest.placeholders for key, guest in lost.items()}
 
     def _askable(self) -> list[str]:
         """The keys that bring all that they must be asked for with; the others have failed likewise."""

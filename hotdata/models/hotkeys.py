@@ -8,7 +8,7 @@ they were asked for with.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -99,13 +99,24 @@ def note_guests(source: str, noted: Mapping[str, Guest], now: datetime) -> None:
         )
 
 
-def guests(source: str, now: datetime) -> dict[str, Guest]:
-    """The guests of `source` whose entries are not gone by themselves, by key."""
-    rows = HotKey.objects.filter(source=source, kept_until__gt=now).order_by("-kept_until", "key")
+def guests(source: str, now: datetime, keys: Collection[str] | None = None) -> dict[str, Guest]:
+    """The guests of `source` whose entries are not gone by themselves, by key; of `keys` alone if they are given."""
+    rows = _staying(source, now)
+    if keys is not None:
+        rows = rows.filter(key__in=keys)
     found = rows.values_list("key", "placeholders", "kept_until")[:MAX_GUESTS]
     return {
         key: Guest(placeholders=texts, kept_until=until) for key, texts, until in found if until is not None
     }
+
+
+def guest_keys(source: str, now: datetime) -> list[str]:
+    """The keys of all `guests`, those that are kept longest first."""
+    return list(_staying(source, now).values_list("key", flat=True)[:MAX_GUESTS])
+
+
+def _staying(source: str, now: datetime) -> models.QuerySet[HotKey]:
+    return HotKey.objects.filter(source=source, kept_until__gt=now).order_by("-kept_until", "key")
 
 
 def forget_old(now: datetime) -> None:
@@ -123,7 +134,7 @@ def forget_old(now: datetime) -> None:
 
 def remembered(source: str, now: datetime) -> dict[str, float]:
     """The keys of `source` that were last known as hot, with their decayed reads per minute, most-read first."""
-    rows = HotKey.objects.filter(source=source, seen_at__gt=now - LIFE)
+    rows = HotKey.objects.filter(source=source, seen_at__gt=now - LIFE, reads_per_minute__gte=SLIGHTEST)
     rates = {row.key: row.decayed(now) for row in rows}
     return {key: rate for key, rate in sorted(rates.items(), key=lambda pair: -pair[1]) if rate >= SLIGHTEST}
 

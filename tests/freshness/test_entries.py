@@ -35,6 +35,7 @@ FENCE = b"0" * FENCE_DIGITS
 OPERATIONS: dict[str, Callable[[], object]] = {
     "read": lambda: entries.read("stock", "AAPL"),
     "read_many": lambda: entries.read_many("stock", ["AAPL", "MSFT"]),
+    "missing": lambda: entries.missing("stock", ["AAPL", "MSFT"]),
     "write": lambda: entries.write([make_stored()]),
     "ping": entries.ping,
 }
@@ -53,6 +54,18 @@ def fails_within_about_a_second() -> Iterator[None]:
 
 
 # Round trips
+
+
+@pytest.mark.parametrize("asked_at_once", [1, 2, 1000])
+def test_what_is_missing_is_told_in_the_order_of_the_question(
+    monkeypatch: pytest.MonkeyPatch, asked_at_once: int
+) -> None:
+    monkeypatch.setattr(entries, "ASKED_AT_ONCE", asked_at_once)
+    for key in ("B", "北京"):
+        store(key=key)
+    store("news", key="C")
+    assert entries.missing("stock", ["C", "B", LONG, "北京", "A"]) == ["C", LONG, "A"]
+    assert entries.missing("stock", []) == []
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from hotdata.models.hotkeys import (
     SLIGHTEST,
     Guest,
     forget_old,
+    guest_keys,
     guests,
     note_guests,
     remember,
@@ -375,6 +376,9 @@ def test_a_guest_is_remembered_with_what_it_was_asked_for_with_until_its_entry_i
     assert guests("stock", NOON) == noted
     assert guests("stock", NOON + HOUR).keys() == {"AAPL"}
     assert guests("news", NOON) == {}
+    assert guests("stock", NOON, ["AAPL", "MSFT"]) == {"AAPL": noted["AAPL"]}
+    assert guest_keys("stock", NOON) == ["AAPL", "北京:06-01"]
+    assert guest_keys("stock", NOON + HOUR) == ["AAPL"]
 
 
 def test_a_guest_that_is_refreshed_is_remembered_as_it_is_now() -> None:

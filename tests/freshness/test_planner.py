@@ -171,6 +171,18 @@ def test_a_guest_that_redis_has_lost_is_due_until_its_time_is_over() -> None:
     assert planner.due_keys(source, NOW) == ["read", "lost"]
 
 
+def test_of_many_guests_that_redis_has_lost_so_many_are_due_as_a_minute_can_bring() -> None:
+    source = make_source(name="stock", pinned=("A",), calls_per_minute=3, batch_size=2)
+    fetch("A", ago=SECOND)
+    until = {f"K{number}": NOW + number * HOUR for number in range(1, 11)}
+    note_guests("stock", {key: Guest(placeholders={}, kept_until=end) for key, end in until.items()}, NOW)
+    kept_longest = ["K10", "K9", "K8", "K7", "K6", "K5"]
+    assert planned(source).keys() == {"A", *kept_longest}
+    for key in kept_longest:
+        fetch(key, ago=SECOND)
+    assert planned(source).keys() == {"A", "K4", "K3", "K2", "K1"}
+
+
 def test_an_unreachable_redis_is_told_as_such(source: Source, redis_down: None) -> None:
     with pytest.raises(CacheUnavailable):
         planner.due_keys(source, timezone.now())
