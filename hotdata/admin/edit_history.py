@@ -37,10 +37,11 @@ class ShownEdit:
     what: str
     changes: tuple[ShownChange, ...] = ()
     reason: str = ""
-    may_revert: bool = False
+    revert: str = ""
+    """Where a POST goes back to it; empty where there is no way."""
 
 
-def shown(edit: Edit, *, may_revert: bool = False) -> ShownEdit:
+def shown(edit: Edit, *, revert: str = "") -> ShownEdit:
     return ShownEdit(
         id=edit.id,
         at=edit.at,
@@ -48,7 +49,7 @@ def shown(edit: Edit, *, may_revert: bool = False) -> ShownEdit:
         what=_what(edit),
         changes=tuple(_shown_change(change) for change in edit.changes),
         reason=edit.reason,
-        may_revert=may_revert,
+        revert=revert,
     )
 
 

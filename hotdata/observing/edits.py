@@ -61,25 +61,25 @@ def edits_of_job(name: str, limit: int, offset: int = 0) -> list[Edit]:
     return _edits(Job.history.filter(name=name), "name", limit, offset)
 
 
-def job_edit(id: int) -> Edit | None:
-    """One edit of a job, without what it changed."""
-    row = Job.history.filter(history_id=id).first()
+def edit_of(model: Any, id: int) -> Edit | None:
+    """One edit of a row of `model`, without what it changed."""
+    row = model.history.filter(history_id=id).first()
     return None if row is None else _edit(row, None)
 
 
-def edits_of_source(name: str, limit: int) -> list[Edit]:
+def edits_of_source(name: str, limit: int, offset: int = 0) -> list[Edit]:
     """The edits of the source called `name` and of its pinned keys, latest first."""
     versions = Source.history.filter(name=name)
     keys = Key.history.filter(source_id__in=versions.order_by().values("id"))
-    found = _edits(versions, "name", limit) + _edits(keys, "id", limit)
-    return sorted(found, key=lambda edit: (edit.at, edit.id), reverse=True)[:limit]
+    found = _edits(versions, "name", offset + limit) + _edits(keys, "id", offset + limit)
+    return sorted(found, key=lambda edit: (edit.at, edit.id), reverse=True)[offset : offset + limit]
 
 
-def deleted_jobs(limit: int) -> list[Edit]:
-    """The latest deletion of each job that isn't there now, latest first."""
-    last = Job.history.order_by().values("name").annotate(last=models.Max("history_id")).values("last")
-    there = Job.objects.order_by().values("name")
-    rows = Job.history.filter(history_id__in=last, history_type=DELETED).exclude(name__in=there)
+def deleted(model: Any, limit: int) -> list[Edit]:
+    """The latest deletion of each job, or source, that isn't there now, latest first."""
+    last = model.history.order_by().values("name").annotate(last=models.Max("history_id")).values("last")
+    there = model.objects.order_by().values("name")
+    rows = model.history.filter(history_id__in=last, history_type=DELETED).exclude(name__in=there)
     return [_edit(row, None) for row in rows.order_by("-history_id")[:limit]]
 
 

@@ -218,7 +218,7 @@ def test_making_a_paused_job_again_takes_the_permission_to_pause(staff: Staff) -
 
 def test_no_job_was_deleted(admin_client: Client) -> None:
     make_job(name="update")
-    assert "No job was deleted." in admin_client.get(DELETED).content.decode()
+    assert "None was deleted." in admin_client.get(DELETED).content.decode()
     assert admin_client.get(f"{DELETED}nothing/").status_code == 404
 
 

@@ -50,7 +50,7 @@ def test_the_page_shows_how_the_job_does(admin_client: Client) -> None:
     job = make_job(cron="*/15 * * * *", title="Quotes")
     make_runs(job, 20)
     page = admin_client.get(page_of(job)).content.decode()
-    for shown in ("Every 15 minutes", "85.0", "Last 60 runs", "p95", "ValueError: no", "Edit history"):
+    for shown in ("Every 15 minutes", "85.0", "Last 60 runs", "p95", "ValueError: no", "Change log"):
         assert shown in page, shown
     assert page.count('class="hd-chart"') == 1
 
