@@ -99,9 +99,11 @@ class ChangeLog(admin.ModelAdmin):
             for text in self._texts(error):
                 self.message_user(request, text, messages.ERROR)
             return HttpResponseRedirect(self._log_of(edit.version.name, row))
-        what = _("Reverted to the version of %(when)s.") % {"when": absolute(edit.at)}
-        (self.log_addition if row is None else self.log_change)(request, saved, what)
-        self.message_user(request, what, messages.SUCCESS)
+        when = absolute(edit.at)
+        log = self.log_addition if row is None else self.log_change
+        log(request, saved, f"Reverted to the version of {when}.")
+        said = _("Reverted to the version of %(when)s.") % {"when": when}
+        self.message_user(request, said, messages.SUCCESS)
         return HttpResponseRedirect(self._log_of(saved.name, saved))
 
     def bring_back(self, request: HttpRequest, edit: Edit, row: Any) -> Any:
@@ -145,13 +147,14 @@ class ChangeLog(admin.ModelAdmin):
         if not isinstance(edit.version, self.model):
             return False  # an edit of what belongs to the row
         if row is None:
-            return self.has_add_permission(request)
-        differing = differing_fields(row, edit.version)
-        return (
-            bool(differing)
-            and self.has_change_permission(request, row)
-            and self.may_revert_fields(request, differing)
-        )
+            may = self.has_add_permission(request) and self.has_view_permission(request)
+            differing = differing_fields(
+                self.model(), edit.version
+            )  # from what a new one would have by itself
+        else:
+            may = self.has_change_permission(request, row)
+            differing = differing_fields(row, edit.version)
+        return bool(differing) and may and self.may_revert_fields(request, differing)
 
     def _row(self, name: str) -> Any:
         return self.model._default_manager.filter(name=name).first()

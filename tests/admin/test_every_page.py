@@ -1,0 +1,77 @@
+"""What holds for each page that operators look at: it is there without Redis, for viewers, and on an empty site."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from hotdata.models import ApiCall, Job, Node, Run, Source
+from hotdata.models.runs import State
+from tests.builders import Staff, make_call, make_job, make_run, make_source
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
+
+MODELS = (Job, Run, Source, ApiCall, Node)
+LISTS = ["admin:index", "admin:tables", *(f"admin:hotdata_{m._meta.model_name}_changelist" for m in MODELS)]
+MOST_QUERIES = 12
+VIEWS = [f"view_{model._meta.model_name}" for model in MODELS]
+ACTING = re.compile(
+    r'hd-primary|hd-danger|hd-switch|formaction|<button[^>]*name="key"|name="_(save|addanother|continue)"|'
+    r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert)/'
+)
+LONG = "長い" * 100
+
+
+@pytest.fixture
+def pages() -> dict[str, str]:
+    """Every page of a site on which each text is as long as it gets."""
+    job = make_job(name="j" * 100, title=LONG, pause_note=LONG[:150], cron="0 3 * * *")
+    run = make_run(job, state=State.FAILED, error="E" * 5000, started_at=timezone.now())
+    source = make_source(name="s" * 50, title=LONG, pinned=tuple("京" * 100 + str(n) for n in range(20)))
+    node = Node.objects.create(name="n" * 100, host="h" * 100, pid=1, version="1", leading=True)
+    call = make_call(source.name, keys="京" * 2000, error="E" * 2000, run_id=run.pk)
+    rows: list[Any] = [job, run, source, node, call]
+    pages = {name: reverse(name) for name in LISTS}
+    for row in rows:
+        name = row._meta.model_name
+        pages[name] = reverse(f"admin:hotdata_{name}_change", args=[row.pk])
+        pages[f"{name} history"] = reverse(f"admin:hotdata_{name}_history", args=[row.pk])
+    return pages
+
+
+def test_no_page_needs_more_than_a_dozen_queries(
+    admin_client: Client, pages: dict[str, str], django_assert_max_num_queries: Any
+) -> None:
+    for page in pages.values():
+        admin_client.get(page)  # what is asked once in a process
+        with django_assert_max_num_queries(MOST_QUERIES):
+            assert admin_client.get(page).status_code == 200, page
+
+
+def test_each_page_is_there_without_redis(
+    admin_client: Client, pages: dict[str, str], redis_down: None
+) -> None:
+    for page in pages.values():
+        assert admin_client.get(page).status_code == 200, page
+
+
+def test_who_may_only_look_sees_each_page_and_no_button_that_acts(
+    staff: Staff, pages: dict[str, str]
+) -> None:
+    client = staff(*VIEWS)
+    for page in pages.values():
+        answer = client.get(page)
+        assert answer.status_code == 200, page
+        assert not ACTING.search(answer.content.decode()), page
+
+
+def test_an_empty_site_has_each_page(admin_client: Client) -> None:
+    for name in LISTS:
+        assert admin_client.get(reverse(name)).status_code == 200, name
+    for name in ("job", "source"):
+        assert admin_client.get(reverse(f"admin:hotdata_{name}_add")).status_code == 200
