@@ -24,8 +24,8 @@ from hotdata.pages.words import absolute, look, took
 RUNS_SHOWN = 12
 MARKS = 60
 CHART_WIDTH = 1100
-LABELS = 10
-"""Times below the chart."""
+MARKS_A_LABEL = 6
+"""Columns from one time below them to the next."""
 LONGEST_ERROR = 200  # characters
 SECOND = timedelta(seconds=1)
 
@@ -76,7 +76,6 @@ def _durations(runs: Sequence[BriefRun], status: JobStatus, linked: bool) -> Saf
     if not measured:
         return None
     values = round_ticks(max(seconds for _run, seconds in measured))
-    step = max(len(measured) // LABELS, 1)
     p95 = status.p95
     return charts.bars(
         [
@@ -88,9 +87,10 @@ def _durations(runs: Sequence[BriefRun], status: JobStatus, linked: bool) -> Saf
         x_ticks=[
             Tick(at=at, label=f"{timezone.localtime(run.at):%H:%M}")
             for at, (run, _seconds) in enumerate(measured)
-            if at % step == 0
+            if (len(measured) - 1 - at) % MARKS_A_LABEL == 0
         ],
         width=CHART_WIDTH,
+        room_for=MARKS,
         threshold=None
         if p95 is None
         else Tick(at=p95 / SECOND, label=_("p95 %(took)s") % {"took": took(p95)}),

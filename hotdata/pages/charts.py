@@ -22,6 +22,8 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 8, 10, 22
 """What the labels of the axes take of a chart."""
 PITCH, STRIP_HEIGHT = 7, 18
 SPARK_WIDTH, SPARK_HEIGHT = 90, 28
+DASH = 5
+"""How wide a point of a line is that has no neighbour."""
 METER_WIDTH = 60
 ICON_HEIGHTS = {FAILED.css: STRIP_HEIGHT, WARN.css: 15, OK.css: 12}
 """How tall a cell of a strip is; trouble stands out."""
@@ -90,18 +92,21 @@ def bars(
     x_ticks: Sequence[Tick],
     threshold: Tick | None = None,
     width: int = WIDTH,
+    room_for: int = 1,
 ) -> SafeString:
     """Columns over time. `threshold` is a dashed line at a value. The highest of `y_ticks` is the top.
 
     A chart that gets more room on its page than others is drawn with more `width`, so that its letters stay small.
+    Columns are no wider than if there were `room_for` so many; fewer keep to the right, where the present is.
     """
     top = _top(y_ticks)
-    pitch = (width - LEFT - RIGHT) / max(len(columns), 1)
+    pitch = (width - LEFT - RIGHT) / max(len(columns), room_for)
+    left = width - RIGHT - pitch * len(columns)
     marks = format_html_join(
-        "", "{}", ((_column(column, LEFT + at * pitch, pitch, top),) for at, column in enumerate(columns))
+        "", "{}", ((_column(column, left + at * pitch, pitch, top),) for at, column in enumerate(columns))
     )
     line = _threshold(threshold, top, width) if threshold is not None else ""
-    ticks = [Tick(at=LEFT + (tick.at + 0.5) * pitch, label=tick.label) for tick in x_ticks]
+    ticks = [Tick(at=left + (tick.at + 0.5) * pitch, label=tick.label) for tick in x_ticks]
     return _chart(label, y_ticks, top, ticks, format_html("{}{}", marks, line), width)
 
 
@@ -238,16 +243,17 @@ def _threshold(tick: Tick, top: float, width: int = WIDTH) -> SafeString:
 
 
 def _path(points: Sequence[tuple[float, float | None]]) -> str:
-    """A line through `points` that is broken where there is none; a lone point is a dot."""
+    """A line through `points` that is broken where there is none; a lone point is a dash."""
     words, drawing = [], False
     for at, (x, y) in enumerate(points):
         if y is None:
             drawing = False
             continue
-        words.append(f"{'L' if drawing else 'M'}{_n(x)} {_n(y)}")
         lone = not drawing and (at + 1 == len(points) or points[at + 1][1] is None)
         if lone:
-            words.append("h.1")
+            words.append(f"M{_n(x - DASH / 2)} {_n(y)}h{DASH}")
+        else:
+            words.append(f"{'L' if drawing else 'M'}{_n(x)} {_n(y)}")
         drawing = True
     return "".join(words)
 

@@ -42,6 +42,20 @@ def test_bars_are_stacked_and_end_at_the_top() -> None:
     assert float(beyond.findall("rect")[1].attrib["y"]) == pytest.approx(charts.TOP)
 
 
+def test_few_columns_are_narrow_and_keep_to_the_right() -> None:
+    drawn = charts.bars(
+        [Column(parts=[(OK, 1.0)])],
+        label="Durations",
+        y_ticks=[Tick(at=1.0, label="1 s")],
+        x_ticks=[Tick(at=0, label="12:00")],
+        room_for=10,
+    )
+    hover = parsed(drawn).findall("g/rect")[0]
+    width = (charts.WIDTH - charts.LEFT - charts.RIGHT) / 10
+    assert float(hover.attrib["width"]) == pytest.approx(width, abs=0.1)
+    assert float(hover.attrib["x"]) + width == pytest.approx(charts.WIDTH - charts.RIGHT, abs=0.1)
+
+
 def test_a_column_of_almost_nothing_can_be_seen_and_one_of_nothing_cannot() -> None:
     drawn = charts.bars(
         [Column(parts=[(OK, 0.001)]), Column(parts=[(OK, 0.0)])],
@@ -64,7 +78,7 @@ def test_a_line_is_broken_where_there_is_no_value_and_a_lone_point_shows() -> No
     path = parsed(drawn).find("path")
     assert path is not None
     assert path.attrib["d"].count("M") == 2
-    assert path.attrib["d"].endswith("h.1")
+    assert path.attrib["d"].endswith("h5")
 
 
 def test_a_meter_is_full_at_its_limit_and_no_longer_above() -> None:
