@@ -151,7 +151,7 @@ class ApiCallAdmin(LongListAdmin):
 
     @admin.display(description=gettext_lazy("duration"))
     def lasted(self, call: ApiCall) -> SafeString:
-        return format_html('<span class="hd-nowrap">{}</span>', words.took(call.duration))
+        return format_html('<span class="hd-keep">{}</span>', words.took(call.duration))
 
     @admin.display(description=gettext_lazy("cooldown"))
     def rested(self, call: ApiCall) -> str:
@@ -162,7 +162,7 @@ class ApiCallAdmin(LongListAdmin):
     def amount(self, call: ApiCall) -> SafeString:
         """Of the decoded answer. A failure and a 304 have none."""
         return format_html(
-            '<span class="hd-nowrap">{}</span>', filesizeformat(call.size) if call.size else words.NONE
+            '<span class="hd-keep">{}</span>', filesizeformat(call.size) if call.size else words.NONE
         )
 
     @admin.display(description=gettext_lazy("run"))

@@ -284,11 +284,11 @@ def moment(at: datetime | None) -> SafeString:
     if at is None:
         return format_html("{}", words.NONE)
     return format_html(
-        '{}<div class="hd-quiet hd-nowrap">{}</div>',
+        '{}<div class="hd-quiet hd-keep">{}</div>',
         words.ago(at, timezone.now()),
         formats.date_format(timezone.localtime(at), "Y-m-d H:i:s"),
     )
 
 
 def number_cell(text: str) -> SafeString:
-    return format_html('<span class="hd-nowrap">{}</span>', text)
+    return format_html('<span class="hd-keep">{}</span>', text)
