@@ -97,6 +97,7 @@ class SourcePage(SourceActions):
         context = self.admin_site.each_context(request) | {
             "title": _("Test fetch"),
             "opts": self.opts,
+            "object": source,
             "source": source,
             "trial": trial,
             "key": key,
