@@ -1,8 +1,8 @@
 """Records: what a refresh leaves in the database, and how it gets there without a reader waiting for that.
 
 A run writes its records itself. A reader's fetch leaves its own to one thread of the process, which writes together
-what came together. While the database is locked or away they wait there, as many as there is room for, and are
-tried again: with the next one, and every few seconds.
+what came together, and so does a run that can't write. While the database is locked or away they wait there, as many as
+there is room for, and are tried again: with the next one, and in processes that read every few seconds.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ class Record:
     """By key, those that were refreshed of its guests, old and new."""
 
     def write(self) -> None:
-        """Write all of it, or nothing."""
+        """Write all of it, or nothing; and then what waits."""
         _write([self])
+        retry()
 
 
 class _Recorder:

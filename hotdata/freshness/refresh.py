@@ -22,6 +22,7 @@ from typing import Any
 
 import msgspec
 from django.db import Error as AnyDatabaseError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from django.utils.translation import override
 
@@ -36,7 +37,7 @@ from hotdata.freshness import absences, entries, meters
 from hotdata.freshness.definitions import Definition, defined
 from hotdata.freshness.entries import END_OF_TIME, Stored
 from hotdata.freshness.outcomes import Refreshed, RefreshFailed
-from hotdata.freshness.recording import Record
+from hotdata.freshness.recording import Record, write_later
 from hotdata.freshness.replies import Reply
 from hotdata.freshness.upstream import reason, upstream_of
 from hotdata.keys import MAX_LENGTH, check_key
@@ -86,7 +87,7 @@ def refresh(
     source tolerates, or when there are no others; CacheUnavailable, before the first call, when there is nowhere to
     store to; BadSource and UnknownTask for a definition that can't be used, and UpstreamForbidden for a secret that
     is not set; and whatever `progress` and `record` raise. The latter is called each second in
-    which a call ended, and at the end.
+    which a call ended, and at the end. What the database could not take then is written when it can.
     """
     # What is said here goes on record. It may be a visitor's request that waits for it, in the visitor's language.
     with override("en"):
@@ -156,7 +157,11 @@ class _Refresh:
             raise
         finally:
             self._call_off(patience)
-            self._leave_record()
+            try:
+                self._leave_record()
+            except (OperationalError, InterfaceError):
+                write_later(self._due_record())
+                raise
             with contextlib.suppress(CacheUnavailable):
                 meters.flush()
         return self._judge()
@@ -330,11 +335,14 @@ class _Refresh:
                 self._leave_record()
 
     def _leave_record(self) -> None:
-        for call in self._calls:
-            call.run_id = self._run_id
-        self._record(Record(source=self._source.name, calls=self._calls, guests=self._guests))
+        self._record(self._due_record())
         self._result.calls += len(self._calls)
         self._calls, self._guests = [], {}
+
+    def _due_record(self) -> Record:
+        for call in self._calls:
+            call.run_id = self._run_id
+        return Record(source=self._source.name, calls=self._calls, guests=self._guests)
 
     def _judge(self) -> Refreshed:
         failures, tried = self._result.failures, self._result.asked - self._result.postponed
