@@ -86,6 +86,15 @@ def test_a_refresh_stores_what_the_upstream_answers(demo: DemoUpstream) -> None:
     assert stored.changed_at == stored.fetched_at
 
 
+def test_what_is_fetched_together_becomes_stale_and_goes_apart(demo: DemoUpstream) -> None:
+    source = stocks(demo, soft_ttl=timedelta(minutes=2), hard_ttl=timedelta(hours=3))
+    keys = [f"S{letter}" for letter in "ABCDEFGH"]
+    refresh(source, keys)
+    stored = entries.read_many("stock", keys).values()
+    assert len({round(each.soft_expiry - each.fetched_at, 2) for each in stored}) > len(keys) / 2
+    assert len({round(each.hard_expiry - each.fetched_at, 2) for each in stored}) > len(keys) / 2
+
+
 def test_keys_are_asked_for_once_each_in_their_one_form(demo: DemoUpstream) -> None:
     result = refresh(stocks(demo, path="/weather/{key}"), ["北京", "北京", "caf\u00e9", "cafe\u0301"])
     assert result.asked == 2
