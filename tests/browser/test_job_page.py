@@ -25,7 +25,7 @@ ADD = reverse("admin:hotdata_job_add")
 def job(transactional_db: None) -> Job:
     """One with everything that its page can show, in long words and short ones."""
     job = make_job(
-        name="update",
+        name="update-" + "x" * 93,
         title="更新 " + "stock-quotes" * 8,
         task="refresh_source",
         params={"source": "stock", "keys": ["AAPL", "北京"]},
