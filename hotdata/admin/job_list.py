@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
+from hotdata.admin.bounded_list import BoundedChangeList, BoundedListAdmin
 from hotdata.admin.job_actions import JobActions
 from hotdata.admin.job_health import PARAMETER, HealthFilter, Pill, pills
 from hotdata.admin.job_pausing import PauseForm, named
@@ -35,7 +36,7 @@ from hotdata.observing.jobs import JobHealth, count_by_health, with_health
 ROWS = 100
 
 
-class JobChangeList(ChangeList):
+class JobChangeList(BoundedChangeList):
     """The jobs that are asked for: those in trouble first, the worst of them foremost; the others by their titles."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
@@ -80,7 +81,7 @@ def _sortable(jobs: QuerySet[Any]) -> QuerySet[Any]:
     return sortable
 
 
-class JobList(JobActions):
+class JobList(BoundedListAdmin, JobActions):
     """The part of the jobs' admin that lists them."""
 
     change_list_template = "admin/hotdata/job/change_list.html"

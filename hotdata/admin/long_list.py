@@ -23,6 +23,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from hotdata.admin.bounded_list import BoundedChangeList, BoundedListAdmin
 from hotdata.admin.readonly import ReadOnlyAdmin
 from hotdata.observing.finding import Found, bounded_count, estimated_count
 
@@ -150,7 +151,7 @@ class ChoiceFilter(admin.SimpleListFilter):
         """The search does it."""
 
 
-class LongChangeList(ChangeList):
+class LongChangeList(BoundedChangeList):
     """The list of what a `LongListAdmin` finds."""
 
     found: Found
@@ -217,7 +218,7 @@ class LongChangeList(ChangeList):
         return str(self.get_query_string({BEFORE: value}))
 
 
-class LongListAdmin(ReadOnlyAdmin):
+class LongListAdmin(BoundedListAdmin, ReadOnlyAdmin):
     """A read-only admin of rows that are found by a search."""
 
     paginator = LongPaginator
@@ -259,7 +260,7 @@ def _moment(text: str, *, end_of_day: bool = False) -> datetime | None:
         moment = parse_datetime(text) if day is None else _midnight(day + timedelta(days=end_of_day))
         if moment is None:
             raise ValueError(text)
-        if not 1970 <= moment.year <= 9000:  # others overflow in some zone or database
+        if not _is_sane(moment):
             raise ValueError(text)
         return timezone.make_aware(moment) if timezone.is_naive(moment) else moment
     except (ValueError, OverflowError) as error:
@@ -280,9 +281,17 @@ def _place(model: type[Model], field: str, text: str | None) -> Any:
         return None
     try:
         column: Any = model._meta.get_field(field)
-        return column.to_python(text)
-    except ValidationError as error:
+        place = column.to_python(text)
+    except (ValidationError, ValueError, OverflowError) as error:
         raise IncorrectLookupParameters from error
+    if isinstance(place, datetime) and not _is_sane(place):
+        raise IncorrectLookupParameters
+    return place
+
+
+def _is_sane(moment: datetime) -> bool:
+    """Others overflow in some zone or database."""
+    return 1970 <= moment.year <= 9000
 
 
 def _grouped(number: float) -> str:

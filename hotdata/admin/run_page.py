@@ -27,6 +27,7 @@ from hotdata.observing.calls import CallSearch
 from hotdata.pages.texts import pretty, visible
 
 JSON_SHOWN = 20_000  # characters
+LONGEST_ID = 18  # digits
 RECOVERED_WITHIN = timedelta(minutes=5)
 LIVE_COLUMNS = (
     "id", "job_id", "state", "cause", "requested_by", "scheduled_for", "coalesced", "coalesced_since", "created_at",
@@ -105,7 +106,8 @@ class RunPage(admin.ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         runs = Run.objects.only(*LIVE_COLUMNS)
-        run = runs.filter(pk=object_id).first() if object_id.isascii() and object_id.isdecimal() else None
+        is_key = object_id.isascii() and object_id.isdecimal() and len(object_id) <= LONGEST_ID
+        run = runs.filter(pk=object_id).first() if is_key else None
         if run is None:
             raise Http404
         known = length_of(request.GET.get("log", ""), run.log)

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from hotdata.admin import source_words
+from hotdata.admin.bounded_list import BoundedChangeList, BoundedListAdmin
 from hotdata.admin.source_actions import SourceActions
 from hotdata.freshness.meters import Served
 from hotdata.models import ApiCall, Source
@@ -22,7 +23,7 @@ from hotdata.observing.sources import Standings, standings
 from hotdata.pages import words
 
 
-class SourceChangeList(ChangeList):
+class SourceChangeList(BoundedChangeList):
     """A page of the list, on which each source knows how it stands."""
 
     standings: Standings
@@ -36,7 +37,7 @@ class SourceChangeList(ChangeList):
         self.result_list: Any = shown
 
 
-class SourceList(SourceActions):
+class SourceList(BoundedListAdmin, SourceActions):
     """The part of the sources' admin that lists them."""
 
     change_list_template = "admin/hotdata/source/change_list.html"
