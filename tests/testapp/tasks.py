@@ -107,6 +107,19 @@ def report(steps: int, wait_for: str = "") -> int:
 
 
 @hotdata.task
+def keep_step(steps: int, allowed: str) -> int:
+    """Take a step for each byte in the file `allowed`, as they come, and report each; stops when it is told to."""
+    run = hotdata.current_run()
+    run.progress(0, steps)
+    for step in range(1, steps + 1):
+        while not Path(allowed).exists() or Path(allowed).stat().st_size < step:
+            run.wait(0.02)
+        print("step", step)
+        run.progress(step, steps)
+    return steps
+
+
+@hotdata.task
 def stumble_oddly() -> None:
     """Print, and fail with, what has no UTF-8 and what no database holds."""
     print("half of \udc80, and \x00")
