@@ -9,7 +9,7 @@ PYTHON = $(or $(shell for python in python3 python3.13 python3.12 python3.11; do
 	done),$(error This needs Python 3.11 or newer on PATH as python3, python3.13, python3.12 or python3.11))
 
 .DEFAULT_GOAL := help
-.PHONY: help install run manage test test-sqlite test-postgres test-all lint types format messages bench clean clean-all
+.PHONY: help install run manage test test-sqlite test-postgres test-all lint types format messages screenshots bench clean clean-all
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1	/p' Makefile | expand -t 24
@@ -53,6 +53,9 @@ format: install ## Put the code into the style, as far as ruff can
 
 messages: install ## Update and compile the translations; edit hotdata/locale/…/django.po, then run it again
 	@$(RUN) tools.messages $(ARGS)
+
+screenshots: install ## Take the pictures of docs/images anew; ARGS="dashboard job" takes some
+	@$(RUN) tools.screenshots $(ARGS)
 
 bench: install ## Run the benchmarks
 	@$(RUN) benchmarks $(ARGS)
