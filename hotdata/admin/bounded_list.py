@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList, ChangeListSearchForm
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
@@ -36,9 +37,17 @@ class BoundedSearchForm(ChangeListSearchForm):
 class BoundedChangeList(ChangeList):
     search_form_class = BoundedSearchForm
 
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        if any("\x00" in value for values in request.GET.lists() for value in values[1]):
+            raise IncorrectLookupParameters  # PostgreSQL takes no such text, also not to compare
+        super().__init__(request, *args, **kwargs)
+
 
 class BoundedListAdmin(admin.ModelAdmin):
-    """An admin of rows whose keys are numbers. Its change list is to be a `BoundedChangeList`."""
+    """An admin of rows whose keys are numbers. A change list of its own is to be a `BoundedChangeList`."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Only what the filters ask for: Django hands everything else in the address to the database as it is."""

@@ -23,7 +23,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from hotdata.admin.bounded_list import BoundedChangeList, BoundedListAdmin
+from hotdata.admin.bounded_list import BoundedChangeList
 from hotdata.admin.readonly import ReadOnlyAdmin
 from hotdata.observing.finding import Found, bounded_count, estimated_count
 
@@ -218,7 +218,7 @@ class LongChangeList(BoundedChangeList):
         return str(self.get_query_string({BEFORE: value}))
 
 
-class LongListAdmin(BoundedListAdmin, ReadOnlyAdmin):
+class LongListAdmin(ReadOnlyAdmin):
     """A read-only admin of rows that are found by a search."""
 
     paginator = LongPaginator

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
 from django.http import HttpRequest
 
+from hotdata.admin.bounded_list import BoundedListAdmin
 
-class ReadOnlyAdmin(admin.ModelAdmin):
+
+class ReadOnlyAdmin(BoundedListAdmin):
     """Lists and shows rows; nobody can add, change or delete them here."""
 
     change_list_template = "hotdata/change_list.html"

@@ -79,6 +79,23 @@ def test_a_place_that_no_list_has_leads_to_the_whole_list(
     assert (answer.status_code, answer["Location"]) == (302, f"/admin/hotdata/{name}/?e=1")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "job/?task__exact=",
+        "job/?o=",
+        "run/?job=",
+        "run/export/?job=",
+        "apicall/?source=",
+        "node/?q=",
+        "source/?x=",
+    ],
+)
+def test_a_nul_in_the_address_leads_to_the_whole_list(admin_client: Client, asked: str) -> None:
+    answer = admin_client.get(f"/admin/hotdata/{asked}%00")
+    assert (answer.status_code, answer["Location"].endswith("?e=1")) == (302, True)
+
+
 @pytest.mark.parametrize("page", ["", "change/", "live/", "history/"])
 @pytest.mark.parametrize("key", ["9" * 30, "9" * 5000])
 def test_a_run_of_endless_digits_is_none(admin_client: Client, key: str, page: str) -> None:
