@@ -1,0 +1,93 @@
+"""What holds for every address of the admin, also for those that are yet to come: they are taken from its URLs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
+from django.db import connection
+from django.urls import URLResolver, get_resolver
+
+from hotdata.models import Job
+from hotdata.models.runs import State
+from tests.builders import Staff, make_call, make_job, make_run, make_source
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
+
+ODD = ["9" * 5000, "%00", "_00", "中文"]
+VIEWS = [f"view_{name}" for name in ("job", "run", "source", "key", "apicall", "node", "user", "group")]
+FORM = {"key": "AAPL", "note": "x", "jobs": "1", "post": "yes", "name": "x", "title": "x"}
+ACTIONS: list[dict[str, str]] = [
+    {"action": action, "_selected_action": "1", "index": "0", "post": "yes"}
+    for action in ("run_now", "pause", "resume", "delete_selected", "cancel_runs", "run_again", "refresh_now")
+]
+
+
+@pytest.fixture
+def keys() -> list[str]:
+    """What addresses name: rows of all kinds, which have the same small numbers, and a job that is gone."""
+    make_job(name="gone").delete()
+    run = make_run(make_job(name="update"), state=State.RUNNING)
+    make_call(make_source(name="stock", pinned=("AAPL",)).name, run_id=run.pk)
+    ContentType.objects.get_for_models(*apps.get_models())  # else the first page makes them
+    return [*{str(Job.objects.get().pk), str(run.pk), str(Job.history.first().history_id)}, "gone"]
+
+
+def addresses(keys: list[str]) -> Iterator[str]:
+    """Every address of the admin with each of `keys` where it names something."""
+    for pattern in patterns(get_resolver()):
+        if pattern.startswith("admin/") and not re.search(r"[\^(]|log(in|out)/", pattern):
+            for key in keys if "<" in pattern else [""]:
+                yield "/" + re.sub("<[^>]+>", key.replace("\\", ""), pattern)
+
+
+def patterns(resolver: Any, before: str = "") -> Iterator[str]:
+    for found in resolver.url_patterns:
+        here = before + str(found.pattern)
+        if isinstance(found, URLResolver):
+            yield from patterns(found, here)
+        else:
+            yield here
+
+
+def on_record() -> dict[str, str]:
+    """All rows of all tables, but for sessions."""
+    rows = {}
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names():
+            if table != "django_session":
+                cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+                rows[table] = repr(sorted(map(repr, cursor.fetchall())))
+    return rows
+
+
+@pytest.mark.parametrize("who", ["root", "viewer"])
+def test_to_look_changes_nothing_and_never_fails(who: str, keys: list[str], staff: Staff) -> None:
+    client = staff(*VIEWS)
+    User.objects.filter(username="ada").update(is_superuser=who == "root")
+    before = on_record()
+    for address in addresses([*keys, *ODD]):
+        answer = client.get(address)
+        list(answer)  # an export is made while it is read
+        assert answer.status_code < 500, address[:200]
+        assert "frame-ancestors 'none'" in answer["Content-Security-Policy"], address[:200]
+    assert on_record() == before
+
+
+@pytest.mark.parametrize("who", ["root without a token", "viewer", "stranger"])
+def test_who_may_not_changes_nothing(who: str, keys: list[str], staff: Staff) -> None:
+    client = staff(*VIEWS, check_csrf=who.startswith("root"))
+    User.objects.filter(username="ada").update(is_superuser=who.startswith("root"))
+    if who == "stranger":
+        client.logout()
+    before = on_record()
+    for address in addresses(keys):
+        for form in [FORM, *(ACTIONS if address.count("/") == 4 else [])]:  # those of a list
+            answer = client.post(address, form)
+            assert answer.status_code < 500, address
+    assert on_record() == before
