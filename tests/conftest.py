@@ -27,8 +27,10 @@ from tools.redis_server import RedisServer
 
 # The same examples each time: a change that breaks something is found by who made it, and by nobody later.
 # HYPOTHESIS_PROFILE=random looks for new ones.
-hypothesis.settings.register_profile("same", derandomize=True)
-hypothesis.settings.register_profile("random", derandomize=False)
+# How long it takes to make them up says how busy the machine is, and nothing about the code.
+unhurried = hypothesis.settings(suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None)
+hypothesis.settings.register_profile("same", unhurried, derandomize=True)
+hypothesis.settings.register_profile("random", unhurried, derandomize=False)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 

@@ -38,7 +38,8 @@ class BoundedChangeList(ChangeList):
     search_form_class = BoundedSearchForm
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        if any("\x00" in value for values in request.GET.lists() for value in values[1]):
+        asked = (value for name, values in request.GET.lists() if name != SEARCH_VAR for value in values)
+        if any("\x00" in value for value in asked):
             raise IncorrectLookupParameters  # PostgreSQL takes no such text, also not to compare
         super().__init__(request, *args, **kwargs)
 
@@ -68,4 +69,6 @@ class BoundedListAdmin(admin.ModelAdmin):
 
 def _parameters_of(asked: Any) -> Collection[str]:
     """The parameters of one of the filters of a list, which is a field's name or a class of its own."""
-    return (f"{asked}__exact", f"{asked}__isnull") if isinstance(asked, str) else (asked.parameter_name,)
+    return (
+        (asked, f"{asked}__exact", f"{asked}__isnull") if isinstance(asked, str) else (asked.parameter_name,)
+    )

@@ -87,7 +87,6 @@ def test_a_place_that_no_list_has_leads_to_the_whole_list(
         "run/?job=",
         "run/export/?job=",
         "apicall/?source=",
-        "node/?q=",
         "source/?x=",
     ],
 )
