@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
 FIRST_PORT = 8300
 UP_TIMEOUT = 30  # seconds
-USER = "maria"
+USER = "operator"
 
 DESK: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
 PHONE: dict[str, Any] = {

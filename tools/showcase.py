@@ -21,7 +21,7 @@ KEPT = 2 * DAY
 """How long ago the first run was."""
 NODES = ("web-1-4127", "web-2-3980")
 """Who leads, and who stands by."""
-OPERATOR = "maria"
+OPERATOR = "operator"
 AT_ONCE = 5_000  # rows
 
 
@@ -253,9 +253,9 @@ def _edit(job: Any, now: datetime) -> None:
     from hotdata.models.history import edited_by
 
     for by, ago, changes in (
-        ("maria", 12 * DAY, {"cron": "*/2 * * * *"}),
+        ("operator", 12 * DAY, {"cron": "*/2 * * * *"}),
         ("wei", 5 * DAY, {"cron": "*/5 * * * *", "max_retries": 5}),
-        ("maria", 26 * HOUR, {"max_retries": 3, "timeout": 2 * MINUTE}),
+        ("operator", 26 * HOUR, {"max_retries": 3, "timeout": 2 * MINUTE}),
     ):
         for name, value in changes.items():
             setattr(job, name, value)
