@@ -9,7 +9,6 @@ from playwright.sync_api import Locator, Page, expect
 from hotdata.models import Run
 from hotdata.models.runs import State
 from tests.builders import make_job, make_run
-from tests.threads import eventually
 
 pytestmark = pytest.mark.only_on("sqlite")
 
@@ -78,4 +77,6 @@ def test_a_run_is_cancelled(page: Page) -> None:
     page.goto(reverse("admin:hotdata_run_change", args=[run.pk]))
     tab_to(page, page.get_by_role("button", name="Cancel"))
     page.keyboard.press("Enter")
-    eventually(Run.objects.filter(cancel_requested_by="root").exists)
+    expect(page.locator("#hd-run-live")).to_contain_text("root asked it to stop.")
+    run.refresh_from_db()
+    assert run.cancel_requested_by == "root"
