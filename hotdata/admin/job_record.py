@@ -8,16 +8,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models.functions import Substr
-from django.urls import reverse
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from hotdata.models import Job, Run
 from hotdata.observing.jobs import BriefRun, JobStatus, job_statuses
-from hotdata.pages import charts
+from hotdata.pages import charts, places
 from hotdata.pages.charts import Column, Tick, round_ticks
 from hotdata.pages.run_strips import RunStrips
+from hotdata.pages.strips import clock
 from hotdata.pages.texts import visible
 from hotdata.pages.words import absolute, look, took
 
@@ -85,7 +84,7 @@ def _durations(runs: Sequence[BriefRun], status: JobStatus, linked: bool) -> Saf
         label=_("How long the last %(count)d runs took") % {"count": len(measured)},
         y_ticks=[Tick(at=value, label=took(timedelta(seconds=value)) if value else "0") for value in values],
         x_ticks=[
-            Tick(at=at, label=f"{timezone.localtime(run.at):%H:%M}")
+            Tick(at=at, label=clock(run.at))
             for at, (run, _seconds) in enumerate(measured)
             if (len(measured) - 1 - at) % MARKS_A_LABEL == 0
         ],
@@ -105,4 +104,4 @@ def _told(run: BriefRun) -> str:
 
 
 def _href(run: BriefRun, linked: bool) -> str:
-    return reverse("admin:hotdata_run_change", args=[run.id]) if linked else ""
+    return places.run(run.id) if linked else ""

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.paginator import Page, Paginator
-from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
@@ -24,10 +23,12 @@ from hotdata.models import ApiCall, Source
 from hotdata.observing import entries, upstreams
 from hotdata.observing.entries import KeyState
 from hotdata.observing.freshness import Objective, measures_by_hour, objective_of
+from hotdata.observing.keys import rests
 from hotdata.observing.sources import Standing
 from hotdata.observing.upstreams import Traffic, Upstreams
 from hotdata.pages import charts, words
 from hotdata.pages.charts import Column, Line, Tick, round_ticks
+from hotdata.pages.strips import clock
 from hotdata.pages.words import FAILED, OK
 
 KEYS_SHOWN = 100
@@ -148,15 +149,8 @@ def _planned(source: Source, now: datetime, searched: str, page: str) -> Mapping
 
 
 def _pills(source: Source, state: GateState | None, traffic: Traffic, now: datetime) -> SafeString:
-    standing = Standing(traffic=traffic, rests=_rests(source, now), gate=state)
+    standing = Standing(traffic=traffic, rests=rests(source.enabled, source.windows, now), gate=state)
     return source_words.pills(source, standing)
-
-
-def _rests(source: Source, now: datetime) -> bool:
-    try:
-        return not (source.enabled and source.build_windows().is_open(now))
-    except BadSource:  # written behind the model's back; the refresh leaves such a source alone
-        return True
 
 
 def _reads(day: Measures) -> Reads:
@@ -187,7 +181,7 @@ def _calls_chart(calls: Upstreams, source: str) -> SafeString:
     columns = []
     for start, bucket in zip(calls.buckets.starts, traffic, strict=True):
         words_of = {
-            "time": f"{timezone.localtime(start):%H:%M}",
+            "time": clock(start),
             "calls": bucket.calls,
             "failed": bucket.failed,
         }
@@ -252,8 +246,4 @@ def _age_ticks(highest: float) -> list[Tick]:
 
 def _times(starts: Sequence[datetime]) -> list[Tick]:
     step = max(len(starts) // LABELS, 1)
-    return [
-        Tick(at=at, label=f"{timezone.localtime(start):%H:%M}")
-        for at, start in enumerate(starts)
-        if at % step == 0
-    ]
+    return [Tick(at=at, label=clock(start)) for at, start in enumerate(starts) if at % step == 0]

@@ -118,13 +118,7 @@ def _count(buckets: Buckets, numbers: Collection[int]) -> dict[int, dict[str, Co
     rows = runs.values_list(Number("created_at", width=buckets.width), "job_id", "state").annotate(
         count=Count("id")
     )
-    counted: dict[int, dict[str, Counts]] = {}
-    last = buckets.numbers[-1]
-    for number, job, state, count in rows:
-        by_name = counted.setdefault(min(int(number), last), {ALL: {}})
-        for counts in (by_name[ALL], by_name.setdefault(job, {})):
-            counts[state] = counts.get(state, 0) + count
-    return counted
+    return kept_buckets.added_up(buckets, rows)
 
 
 def _is_active(by_name: Mapping[str, Counts]) -> bool:

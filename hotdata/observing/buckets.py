@@ -93,6 +93,17 @@ class Number(Func):
         return self.as_sql(compiler, connection, **context)
 
 
+def added_up(buckets: Buckets, rows: Iterable[tuple[Any, str, str, int]]) -> dict[int, dict[str, Counts]]:
+    """By bucket, the counts of each name and of ALL. A row is a `Number`, a name, what it counts, and how many."""
+    counted: dict[int, dict[str, Counts]] = {}
+    last = buckets.numbers[-1]
+    for number, name, what, count in rows:
+        by_name = counted.setdefault(min(int(number), last), {ALL: {}})
+        for counts in (by_name[ALL], by_name.setdefault(name, {})):
+            counts[what] = counts.get(what, 0) + count
+    return counted
+
+
 def kept(what: str, buckets: Buckets, names: Collection[str], now: datetime) -> dict[int, dict[str, Counts]]:
     """What is kept of settled buckets: by bucket, the counts of ALL and of those of `names` that have any."""
     fields = list(dict.fromkeys((ALL, *names)))

@@ -150,13 +150,14 @@ def _watched(
         name=name,
         title=title,
         limit=max(soft_ttl, max_age or soft_ttl),
-        rests=not (enabled and _is_open(windows, now)),
+        rests=rests(enabled, windows, now),
         keys=tuple([*pinned, *others][:MOST_KEYS]),
     )
 
 
-def _is_open(windows: str, now: datetime) -> bool:
+def rests(enabled: bool, windows: str, now: datetime) -> bool:
+    """Whether a source with these is left as it is: switched off, or outside its refresh windows."""
     try:
-        return Windows.parse(windows).is_open(now)
+        return not (enabled and Windows.parse(windows).is_open(now))
     except BadSource:  # written behind the model's back; the refresh leaves such a source alone
-        return False
+        return True

@@ -119,14 +119,13 @@ def _count(buckets: Buckets, numbers: Collection[int]) -> dict[int, dict[str, Co
     rows = calls.values_list(
         Number("started_at", width=buckets.width), "source", "outcome", _Step("duration")
     ).annotate(count=Count("id"))
-    counted: dict[int, dict[str, Counts]] = {}
-    last = buckets.numbers[-1]
-    for number, source, outcome, step, count in rows:
-        what = f"{FAILED if outcome == ApiCall.Outcome.FAILED else ANSWERED}{int(step)}"
-        by_name = counted.setdefault(min(int(number), last), {ALL: {}})
-        for counts in (by_name[ALL], by_name.setdefault(source, {})):
-            counts[what] = counts.get(what, 0) + count
-    return counted
+    what = ((number, source, _what(outcome, step), count) for number, source, outcome, step, count in rows)
+    return kept_buckets.added_up(buckets, what)
+
+
+def _what(outcome: str, step: int) -> str:
+    """As what a call is counted: whether it failed, and the step of its latency."""
+    return f"{FAILED if outcome == ApiCall.Outcome.FAILED else ANSWERED}{int(step)}"
 
 
 def _traffic(buckets: Buckets, counted: Mapping[int, Mapping[str, Counts]], name: str) -> tuple[Traffic, ...]:
