@@ -10,9 +10,15 @@ from urllib.parse import quote, quote_plus
 
 from hotdata.conf import SECRET_PREFIX, conf
 
+LONGEST_ID = 18  # digits of a number that every database holds as a row's id
 REDACTED = "[secret]"
 SHORTEST_SECRET = 4  # characters; shorter ones stand in half of all texts by chance
 SHORTEST_TELLING = 8  # characters; where a shorter one stands, it may well do so by chance
+
+
+def is_number(text: str, digits: int = LONGEST_ID) -> bool:
+    """Whether `text` is a whole number as databases and URLs have it, of at most so many `digits`."""
+    return text.isascii() and text.isdecimal() and len(text) <= digits
 
 
 def shortened(text: str, limit: int) -> str:

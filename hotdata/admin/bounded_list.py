@@ -13,9 +13,10 @@ from django.contrib.admin.views.main import SEARCH_VAR, ChangeList, ChangeListSe
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.translation import gettext as _
 
+from hotdata.text import is_number
+
 LONGEST_SEARCH = 500
 """Characters. SQLite refuses patterns of 50,000 bytes, and conditions on a thousand words."""
-LONGEST_KEY = 18  # digits
 
 
 class BoundedSearchForm(ChangeListSearchForm):
@@ -53,22 +54,23 @@ class BoundedListAdmin(admin.ModelAdmin):
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Only what the filters ask for: Django hands everything else in the address to the database as it is."""
         filters: Sequence[Any] = self.get_list_filter(request)
-        return any(lookup in _parameters_of(asked) for asked in filters)
+        return any(lookup in self.parameters_of(asked) for asked in filters)
+
+    def parameters_of(self, asked: Any) -> Collection[str]:
+        """The parameters of one of the filters of the list, which is a field's name or a class of its own."""
+        return (
+            (asked, f"{asked}__exact", f"{asked}__isnull")
+            if isinstance(asked, str)
+            else (asked.parameter_name,)
+        )
 
     def response_action(
         self, request: HttpRequest, queryset: Any, *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
         """What comes of an action on the selected rows; Django asks the database for whatever they are called."""
         keys = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        if all(key.isascii() and key.isdecimal() and len(key) <= LONGEST_KEY for key in keys):
+        if all(map(is_number, keys)):
             answer: HttpResponse | None = super().response_action(request, queryset, *args, **kwargs)
             return answer
         self.message_user(request, _("What was selected is not in this list."), messages.WARNING)
         return HttpResponseRedirect(request.get_full_path())
-
-
-def _parameters_of(asked: Any) -> Collection[str]:
-    """The parameters of one of the filters of a list, which is a field's name or a class of its own."""
-    return (
-        (asked, f"{asked}__exact", f"{asked}__isnull") if isinstance(asked, str) else (asked.parameter_name,)
-    )

@@ -10,36 +10,29 @@ from django.db.models import QuerySet
 from django.db.models.functions import Left
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from hotdata.admin.long_list import ChoiceFilter, LongChangeList, LongListAdmin, TimeFilter
+from hotdata.admin.long_list import ChoiceFilter, LongChangeList, LongListAdmin, NameFilter, TimeFilter
 from hotdata.admin.run_list import moment
 from hotdata.models import ApiCall, Source
 from hotdata.observing.calls import CallSearch
 from hotdata.observing.finding import Found
-from hotdata.pages import words
+from hotdata.pages import places, words
+from hotdata.pages.access import may_see
 from hotdata.pages.texts import first_line, visible
+from hotdata.text import is_number
 
 BRIEF = 300  # characters of keys and errors that the list reads
-MOST_SOURCES = 100
-LONGEST_ID = 18  # digits
 COLUMNS = ("id", "source", "run_id", "outcome", "status", "started_at", "duration", "size")
 
 
-class SourceFilter(ChoiceFilter):
-    """The sources that there are; also one that is gone, by the URL."""
-
+class SourceFilter(NameFilter):
     title = gettext_lazy("source")
     parameter_name = "source"
-    strict = False
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        names = Source.objects.order_by("name").values_list("name", flat=True)[:MOST_SOURCES]
-        return [(name, name) for name in names]
+    named = Source
 
 
 class CallOutcomeFilter(ChoiceFilter):
@@ -60,8 +53,7 @@ class RunFilter(ChoiceFilter):
 
     def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
         super().__init__(request, params, model, model_admin)
-        number = self.value() or "0"
-        if not (number.isascii() and number.isdecimal() and len(number) <= LONGEST_ID):
+        if not is_number(self.value() or "0"):
             raise IncorrectLookupParameters
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -110,7 +102,7 @@ class ApiCallAdmin(LongListAdmin):
 
     def complete(self, request: HttpRequest, rows: list[Any]) -> list[Any]:
         names = {call.source for call in rows}
-        sees = request.user.has_perm("hotdata.view_source") or request.user.has_perm("hotdata.change_source")
+        sees = may_see(request.user, "source")
         sources = dict(Source.objects.filter(name__in=names).values_list("name", "pk")) if sees else {}
         sees_runs = request.user.has_perm("hotdata.view_run")
         for call in rows:
@@ -132,9 +124,7 @@ class ApiCallAdmin(LongListAdmin):
     def of_source(self, call: Any) -> SafeString:
         if call.source_id is None:
             return format_html("{}", call.source)
-        return format_html(
-            '<a href="{}">{}</a>', reverse("admin:hotdata_source_change", args=[call.source_id]), call.source
-        )
+        return format_html('<a href="{}">{}</a>', places.source(call.source_id), call.source)
 
     @admin.display(description=gettext_lazy("keys"))
     def asked(self, call: Any) -> SafeString:
@@ -171,9 +161,7 @@ class ApiCallAdmin(LongListAdmin):
             return format_html("{}", _("a reader’s"))
         if not call.links_run:
             return format_html("#{}", call.run_id)
-        return format_html(
-            '<a href="{}">#{}</a>', reverse("admin:hotdata_run_change", args=[call.run_id]), call.run_id
-        )
+        return format_html('<a href="{}">#{}</a>', places.run(call.run_id), call.run_id)
 
     @admin.display(description=gettext_lazy("error"))
     def said(self, call: Any) -> SafeString:

@@ -21,6 +21,7 @@ from hotdata.admin.edit_history import ShownEdit, bring_back, differing_fields, 
 from hotdata.exceptions import HotdataError
 from hotdata.observing.edits import Edit, deleted, edit_of
 from hotdata.pages.words import absolute
+from hotdata.text import is_number
 
 EDITS_ON_A_PAGE = 50
 MOST_ACTIONS = 50
@@ -116,7 +117,7 @@ class ChangeLog(admin.ModelAdmin):
 
     def _log(self, request: HttpRequest, name: str, row: Any) -> HttpResponse:
         page = request.GET.get("p", "0")
-        offset = EDITS_ON_A_PAGE * min(int(page) if page.isdecimal() and len(page) < 6 else 0, 10_000)
+        offset = EDITS_ON_A_PAGE * min(int(page) if is_number(page, digits=5) else 0, 10_000)
         found = self.edits_of(name, EDITS_ON_A_PAGE + 1, offset)
         if row is None and not found:
             raise Http404

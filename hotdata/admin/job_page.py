@@ -21,6 +21,7 @@ from hotdata.admin.job_record import record_of
 from hotdata.admin.param_forms import ParamsForm, task_called
 from hotdata.models import Job
 from hotdata.models.pauses import NOTE_LIMIT
+from hotdata.text import is_number
 
 EDITS_SHOWN = 5
 MOST_COPIES = 1000
@@ -128,7 +129,7 @@ class JobPage(JobHistory):
     def _edited(self, request: HttpRequest) -> Job:
         """The job that the form is of, as it is stored; a new one where there is none, or none to be seen."""
         key = request.GET.get("of", "")
-        job = Job.objects.filter(pk=key).first() if key.isdecimal() and len(key) < 19 else None
+        job = Job.objects.filter(pk=key).first() if is_number(key) else None
         return Job() if job is None or not self.has_view_permission(request, job) else job
 
     # The page

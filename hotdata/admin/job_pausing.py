@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from hotdata.models.pauses import NOTE_LIMIT
+from hotdata.text import is_number
 
 NAMED = 50
 """Jobs that the page names; the others are counted."""
-LONGEST_KEY = 19  # digits
 
 
 class KeysField(forms.CharField):
@@ -28,7 +28,7 @@ class KeysField(forms.CharField):
 
     def clean(self, value: Any) -> list[int]:
         words = super().clean(value).split(",")
-        if not all(word.isascii() and word.isdecimal() and len(word) < LONGEST_KEY for word in words):
+        if not all(map(is_number, words)):
             raise forms.ValidationError(_("These are no jobs."))
         return [int(word) for word in words]
 

@@ -23,20 +23,19 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_safe
 
-from hotdata.admin.long_list import ChoiceFilter, LongChangeList, LongListAdmin, TimeFilter
+from hotdata.admin.long_list import ChoiceFilter, LongChangeList, LongListAdmin, NameFilter, TimeFilter
 from hotdata.admin.run_export import MOST as MOST_EXPORTED
 from hotdata.admin.run_export import export
 from hotdata.models import Job, Run
 from hotdata.models.runs import ACTIVE, FAILURES, NEVER_STARTED, WAITING, Cause, State
 from hotdata.observing.finding import Found, one_of
 from hotdata.observing.runs import RunSearch
-from hotdata.pages import words
+from hotdata.pages import places, words
+from hotdata.pages.access import may_see
 from hotdata.pages.charts import meter
 from hotdata.pages.texts import first_line, visible
 
 BRIEF = 300  # characters of an error that the list reads
-MOST_JOBS = 100
-"""Jobs in the menu; the search finds every other."""
 COLUMNS = (
     "id", "job_id", "state", "cause", "requested_by", "scheduled_for", "coalesced", "started_at", "finished_at",
     "duration", "attempt", "progress_done", "progress_total", "cancel_requested_by",
@@ -77,16 +76,10 @@ class CauseFilter(ChoiceFilter):
         return [(cause.value, cause.label) for cause in Cause]
 
 
-class JobFilter(ChoiceFilter):
-    """The first jobs by name; also any other by the URL, defined or gone."""
-
+class JobFilter(NameFilter):
     title = gettext_lazy("job")
     parameter_name = "job"
-    strict = False
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        names = Job.objects.order_by("name").values_list("name", flat=True)[:MOST_JOBS]
-        return [(name, name) for name in names]
+    named = Job
 
 
 def search_of(cl: LongChangeList) -> RunSearch:
@@ -128,7 +121,7 @@ class RunList(LongListAdmin):
         """With the jobs that still exist: one query, and no join, which would hide the runs of those that don't."""
         jobs = Job.objects.filter(name__in={run.job_id for run in rows}).only("name", "max_retries")
         defined = {job.name: job for job in jobs}
-        sees_jobs = request.user.has_perm("hotdata.view_job") or request.user.has_perm("hotdata.change_job")
+        sees_jobs = may_see(request.user, "job")
         for run in rows:
             run.defined = defined.get(run.job_id)
             run.links_job = sees_jobs
@@ -196,7 +189,7 @@ class RunList(LongListAdmin):
         if run.defined is None:
             job = format_html('{} <span class="hd-quiet">{}</span>', run.job_id, _("deleted"))
         elif run.links_job:
-            url = reverse("admin:hotdata_job_change", args=[run.defined.pk])
+            url = places.job(run.defined.pk)
             job = format_html('<a href="{}">{}</a>', url, run.job_id)
         else:
             job = format_html("{}", run.job_id)

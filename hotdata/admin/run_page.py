@@ -24,10 +24,11 @@ from django.views.decorators.http import require_safe
 from hotdata.models import Run
 from hotdata.models.runs import ACTIVE, BY_SCHEDULE, Cause, State
 from hotdata.observing.calls import CallSearch
+from hotdata.pages.access import may_see
 from hotdata.pages.texts import pretty, visible
+from hotdata.text import is_number
 
 JSON_SHOWN = 20_000  # characters
-LONGEST_ID = 18  # digits
 RECOVERED_WITHIN = timedelta(minutes=5)
 LIVE_COLUMNS = (
     "id", "job_id", "state", "cause", "requested_by", "scheduled_for", "coalesced", "coalesced_since", "created_at",
@@ -86,11 +87,12 @@ class RunPage(admin.ModelAdmin):
         """What stays as it is while the run is under way, and what may be done."""
         actions: Any = self
         job = run.definition
-        allowed = request.user.has_perm
-        sees_calls = allowed("hotdata.view_apicall") and CallSearch(run=run.pk).find().rows[:1].exists()
+        sees_calls = (
+            request.user.has_perm("hotdata.view_apicall") and CallSearch(run=run.pk).find().rows[:1].exists()
+        )
         return {
             "job": job,
-            "links_job": job and (allowed("hotdata.view_job") or allowed("hotdata.change_job")),
+            "links_job": job and (may_see(request.user, "job")),
             "may_cancel": actions.may_cancel(request, run),
             "may_run_again": actions.may_run_again(request, run),
             "recovered_by": _recovery_of(run),
@@ -106,8 +108,7 @@ class RunPage(admin.ModelAdmin):
         if not self.has_view_permission(request):
             raise PermissionDenied
         runs = Run.objects.only(*LIVE_COLUMNS)
-        is_key = object_id.isascii() and object_id.isdecimal() and len(object_id) <= LONGEST_ID
-        run = runs.filter(pk=object_id).first() if is_key else None
+        run = runs.filter(pk=object_id).first() if is_number(object_id) else None
         if run is None:
             raise Http404
         known = length_of(request.GET.get("log", ""), run.log)
@@ -205,7 +206,7 @@ def tag_of(log: str) -> str:
 def length_of(tag: str, log: str) -> int:
     """How much of `log` is what `tag` names; nothing, when it was cut in the middle or begun anew since."""
     length = tag.partition("-")[0]
-    if not (length.isascii() and length.isdecimal() and len(length) < 10):
+    if not is_number(length, digits=9):
         return 0
     return int(length) if tag_of(log[: int(length)]) == tag else 0
 

@@ -10,10 +10,10 @@ from django.db.models import Q, QuerySet
 from hotdata.models import Job, Run
 from hotdata.models.runs import ACTIVE, UNSCHEDULED, UNSUCCESSFUL, Cause, State
 from hotdata.observing.finding import Condition, Found, compared, few, limited, one_of, only, place_at, walked
+from hotdata.text import is_number
 
 MOST_JOBS = 50
 """As many jobs as a text may mean by a part of their names."""
-LONGEST_ID = 18  # digits of a number that every database holds as a row's id
 LARGEST = 2**63 - 1
 NOTHING_ELSE = Q()
 
@@ -40,7 +40,7 @@ class RunSearch:
         if not term:
             return self._along(self.job)
         number = term.removeprefix("#")
-        if number.isascii() and number.isdecimal() and len(number) <= LONGEST_ID:
+        if is_number(number):
             run = Run.objects.filter(id=int(number))
             # Many an error is looked for by a status: a bare number that no run has is a text.
             if term != number or run.exists():
