@@ -21,6 +21,10 @@ PREFIX = "HOTDATA_"
 SECRET_PREFIX = "HOTDATA_SECRET_PREFIX"  # noqa: S105 - the name of a setting, not a secret
 """The environment variable for the setting of this name. It looks like one of the secrets, and is none."""
 HIGHEST_PORT = 65_535
+MAY_BE_EMPTY = ("rate_limit", "rate_limit_address")
+"""Texts that may be empty although their default is not."""
+SECRETS = ("alert_urls", "heartbeat_url")
+"""Settings whose value is never shown."""
 HOST_AND_PORT = re.compile(r"([^\s:/@\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
@@ -70,28 +74,71 @@ class Conf:
     demo_upstream: str = "http://127.0.0.1:8100"
     """Where the demo sources of `setup_hotdata` point to."""
 
+    site_url: str = ""
+    """Where people reach this site, as ``https://hot.example.com``: for links in mail and alerts."""
+
+    reads_need_token: bool = False
+    """Whether ``/api/hot`` answers only those who send a token of the API, or are logged in."""
+
+    rate_limit: str = "1200/minute"
+    """How often one token may ask the API, as ``number/unit``; empty: as often as it likes."""
+
+    rate_limit_address: str = "600/minute"
+    """Likewise, how often one address may that sends no token."""
+
+    trusted_proxies: int = 0
+    """How many proxies stand before the site and add to ``X-Forwarded-For``: who asks is found behind them."""
+
+    metrics_networks: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks from which ``/metrics`` is read without a token."""
+
+    alert_mail: tuple[str, ...] = ()
+    """Whom alerts are mailed to."""
+
+    alert_urls: tuple[str, ...] = ()
+    """Where else alerts go: URLs of apprise, which hold secrets."""
+
+    alert_repeat: int = 10
+    """After the first, each how many-th failure in a row is alerted again."""
+
+    heartbeat_url: str = ""
+    """Called once a minute by a scheduler that works: whoever waits there raises the alarm when no call comes."""
+
+    report_mail: tuple[str, ...] = ()
+    """Whom reports and statements are mailed to."""
+
 
 def _coerce(name: str, value: Any, default: Any) -> Any:
     """Return `value` as the type of `default`, or raise ImproperlyConfigured naming the setting."""
-    setting = PREFIX + name.upper()
     if isinstance(default, timedelta):
         duration = value
         if isinstance(value, int | float) and not isinstance(value, bool):
             with contextlib.suppress(ValueError, OverflowError):  # nan and inf
                 duration = timedelta(seconds=value)
         if not isinstance(duration, timedelta) or duration <= timedelta(0):
-            raise ImproperlyConfigured(f"{setting} must be a positive number of seconds, not {value!r}.")
+            raise _refusal(name, "a positive number of seconds", value)
         return duration
-    if isinstance(default, int):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ImproperlyConfigured(f"{setting} must be a whole number of at least 1, not {value!r}.")
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
+            raise _refusal(name, "True or False", value)
+    elif isinstance(default, int):
+        least = min(1, default)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise _refusal(name, f"a whole number of at least {least}", value)
     elif isinstance(default, tuple):
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-            raise ImproperlyConfigured(f"{setting} must be a list of strings, not {value!r}.")
+            raise _refusal(name, "a list of strings", value)
         value = tuple(value)
-    elif not isinstance(value, str) or not value:
-        raise ImproperlyConfigured(f"{setting} must be a text that is not empty, not {value!r}.")
+    elif not isinstance(value, str):
+        raise _refusal(name, "a text", value)
+    elif not value and default and name not in MAY_BE_EMPTY:
+        raise _refusal(name, "a text that is not empty", value)
     return value
+
+
+def _refusal(name: str, expected: str, value: Any) -> ImproperlyConfigured:
+    shown = f"a value of type {type(value).__name__}" if name in SECRETS else repr(value)
+    return ImproperlyConfigured(f"{PREFIX}{name.upper()} must be {expected}, not {shown}.")
 
 
 def load() -> Conf:

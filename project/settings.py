@@ -12,6 +12,8 @@
 | REDIS_URL | redis://127.0.0.1:6379/0 | where entries are kept; `unix:///path/redis.sock?db=0` works too |
 | TIME_ZONE | UTC | the zone in which times are shown, and the default for new jobs |
 | LOG_LEVEL | INFO | level of the console log |
+| EMAIL_URL | none: mail goes to the console | e.g. `smtp+tls://user:password@mail.example.com:587` |
+| MAIL_FROM | hotdata@localhost | whom mail comes from |
 | HOTDATA_* | see hotdata/conf.py | hotdata's own settings, each documented there |
 | HOTDATA_SECRET_* | none | secrets of upstreams; a source names the variable |
 """
@@ -233,6 +235,20 @@ TIME_ZONE = read(
 )
 
 
+# Mail
+
+EMAIL_URL = env.ENVIRON.get("EMAIL_URL") or "consolemail://"
+try:
+    globals().update(environ.Env.email_url_config(EMAIL_URL))
+except (ValueError, KeyError, ImproperlyConfigured):
+    # The URL may hold a password, so neither it is repeated, nor the error, which quotes a part of it.
+    raise ImproperlyConfigured(
+        "The environment variable EMAIL_URL must be a URL such as smtp+tls://user:password@mail.example.com:587."
+    ) from None
+EMAIL_TIMEOUT = 10  # seconds: a mail server that hangs holds a worker
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.ENVIRON.get("MAIL_FROM") or "hotdata@localhost"
+
+
 # Static files
 
 STATIC_URL = "static/"
@@ -320,6 +336,17 @@ SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_READ_PATIENCE": read_number,
     "HOTDATA_RETENTION_DAYS": read_int,
     "HOTDATA_DEMO_UPSTREAM": read_text,
+    "HOTDATA_SITE_URL": read_text,
+    "HOTDATA_READS_NEED_TOKEN": read_bool,
+    "HOTDATA_RATE_LIMIT": read_text,
+    "HOTDATA_RATE_LIMIT_ADDRESS": read_text,
+    "HOTDATA_TRUSTED_PROXIES": read_int,
+    "HOTDATA_METRICS_NETWORKS": read_list,
+    "HOTDATA_ALERT_MAIL": read_list,
+    "HOTDATA_ALERT_URLS": read_list,
+    "HOTDATA_ALERT_REPEAT": read_int,
+    "HOTDATA_HEARTBEAT_URL": read_text,
+    "HOTDATA_REPORT_MAIL": read_list,
 }
 # The secrets of upstreams, and what the tests and `make run` tell their processes: no settings.
 NO_SETTINGS = ("HOTDATA_SECRET_", "HOTDATA_TEST_", "HOTDATA_DEV_")

@@ -121,6 +121,8 @@ def test_there_is_no_secret_key_by_default() -> None:
         ("DATABASE_URL", f"postgres://user:{PASSWORD}/x@db.example/hotdata"),
         ("REDIS_URL", f"http://user:{PASSWORD}@redis.example"),
         ("REDIS_URL", f"redis://user:{PASSWORD}/x@redis.example"),
+        ("EMAIL_URL", f"foo://user:{PASSWORD}@mail.example"),
+        ("EMAIL_URL", f"smtp://user:{PASSWORD}/x@mail.example"),
     ],
 )
 def test_a_bad_value_that_holds_a_secret_is_not_repeated(name: str, value: str) -> None:

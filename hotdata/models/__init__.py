@@ -1,8 +1,11 @@
 """The rows, and the verbs that need nothing but the row itself."""
 
+from hotdata.models.alerts import Alert
 from hotdata.models.calls import ApiCall
 from hotdata.models.changes import ChangeCounter
+from hotdata.models.components import Component, ComponentChange
 from hotdata.models.defaults import Provided
+from hotdata.models.deliveries import Delivery
 from hotdata.models.hotkeys import HotKey
 from hotdata.models.hours import FreshnessHour
 from hotdata.models.jobs import Job
@@ -10,10 +13,15 @@ from hotdata.models.nodes import Lease, Node
 from hotdata.models.runs import Run
 from hotdata.models.schedules import Schedule
 from hotdata.models.sources import Key, Source
+from hotdata.models.usage import SourceUsage, TokenUsage
 
 __all__ = [
+    "Alert",
     "ApiCall",
     "ChangeCounter",
+    "Component",
+    "ComponentChange",
+    "Delivery",
     "FreshnessHour",
     "HotKey",
     "Job",
@@ -24,4 +32,6 @@ __all__ = [
     "Run",
     "Schedule",
     "Source",
+    "SourceUsage",
+    "TokenUsage",
 ]

@@ -1,0 +1,1 @@
+"""Definitions as code: jobs, sources and keys to a file and back."""

@@ -1,0 +1,65 @@
+"""Usage: counts that add up, whoever adds them and when."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, date, datetime
+
+import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from hotdata.models import SourceUsage, TokenUsage
+from hotdata.models.usage import day_of
+
+DAY = date(2026, 11, 25)
+
+
+def usage(source: str = "stock", **counts: int) -> SourceUsage:
+    return SourceUsage(day=DAY, source=source, **counts)
+
+
+@pytest.mark.django_db
+def test_what_is_added_is_summed_up_by_day_and_subject() -> None:
+    SourceUsage.add([usage(calls=2, size=10), usage("news", calls=1), usage(calls=3, failed_calls=1)])
+    SourceUsage.add([usage(calls=1)])
+    assert list(SourceUsage.objects.values_list("source", "calls", "failed_calls", "size")) == [
+        ("news", 1, 0, 0),
+        ("stock", 6, 1, 10),
+    ]
+
+
+@pytest.mark.django_db
+def test_nothing_adds_nothing() -> None:
+    TokenUsage.add([])
+    assert not TokenUsage.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_rolled_back_was_not_added() -> None:
+    with transaction.atomic():
+        SourceUsage.add([usage(calls=2)])
+        transaction.set_rollback(True)
+    assert not SourceUsage.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_who_adds_at_the_same_time_is_lost() -> None:
+    def add() -> None:
+        try:
+            for _ in range(20):
+                SourceUsage.add([usage("news", calls=1), usage(calls=1)])
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=add) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(SourceUsage.objects.values_list("source", "calls")) == [("news", 80), ("stock", 80)]
+
+
+def test_a_day_is_one_of_the_sites_zone(settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Shanghai"
+    assert day_of(datetime(2026, 11, 25, 16, 0, tzinfo=UTC)) == date(2026, 11, 26)
