@@ -25,6 +25,7 @@ MAY_BE_EMPTY = ("rate_limit", "rate_limit_address")
 """Texts that may be empty although their default is not."""
 SECRETS = ("alert_urls", "heartbeat_url")
 """Settings whose value is never shown."""
+RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
 HOST_AND_PORT = re.compile(r"([^\s:/@\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
 
 
@@ -81,7 +82,7 @@ class Conf:
     """Whether ``/api/hot`` answers only those who send a token of the API, or are logged in."""
 
     rate_limit: str = "1200/minute"
-    """How often one token may ask the API, as ``number/unit``; empty: as often as it likes."""
+    """How often one token may ask the API, as ``number/unit``; empty (in the environment: off) as often as it likes."""
 
     rate_limit_address: str = "600/minute"
     """Likewise, how often one address may that sends no token."""
@@ -164,6 +165,10 @@ def load() -> Conf:
     loaded = Conf(**values)
     if loaded.cache not in settings.CACHES:
         raise ImproperlyConfigured(f"{PREFIX}CACHE names {loaded.cache!r}, which is not in CACHES.")
+    for name in MAY_BE_EMPTY:
+        rate = getattr(loaded, name)
+        if rate and not RATE.fullmatch(rate):
+            raise _refusal(name, "number/unit, as 600/minute (or second, hour, day), or empty", rate)
     for pair in loaded.allow_private:
         if not HOST_AND_PORT.fullmatch(pair) or int(pair.rpartition(":")[2]) > HIGHEST_PORT:
             raise ImproperlyConfigured(

@@ -193,3 +193,27 @@ class CacheUnavailable(HotdataError):
     """Redis can't be reached."""
 
     retry_after = timedelta(seconds=5)
+
+
+# The API
+
+
+class TokenRefused(HotdataError):
+    """The token that a request brings is not taken: it is wrong, or it was right and isn't any more."""
+
+    permanent = True
+
+
+class TooManyRequests(HotdataError):
+    """Somebody asked the API more often than they may: ``amount`` times in ``window``, counted by ``limit``."""
+
+    retry_after: timedelta
+
+    def __init__(
+        self, message: str, *, limit: str, amount: int, window: timedelta, retry_after: timedelta
+    ) -> None:
+        super().__init__(message)
+        self.limit = limit
+        self.amount = amount
+        self.window = window
+        self.retry_after = retry_after

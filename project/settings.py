@@ -321,6 +321,11 @@ def read_text(name: str, default: str) -> str:
     return read(name, str, default, "a text")
 
 
+def read_rate(name: str, default: str) -> str:
+    """`off` is no limit. (What is empty in the environment counts as not set.)"""
+    return read(name, lambda raw: "" if raw.strip().lower() in FALSE_WORDS else raw, default, "a text")
+
+
 SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_WORKERS": read_int,
     "HOTDATA_GRACE": read_number,
@@ -338,8 +343,8 @@ SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_DEMO_UPSTREAM": read_text,
     "HOTDATA_SITE_URL": read_text,
     "HOTDATA_READS_NEED_TOKEN": read_bool,
-    "HOTDATA_RATE_LIMIT": read_text,
-    "HOTDATA_RATE_LIMIT_ADDRESS": read_text,
+    "HOTDATA_RATE_LIMIT": read_rate,
+    "HOTDATA_RATE_LIMIT_ADDRESS": read_rate,
     "HOTDATA_TRUSTED_PROXIES": read_int,
     "HOTDATA_METRICS_NETWORKS": read_list,
     "HOTDATA_ALERT_MAIL": read_list,

@@ -10,13 +10,14 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
 from hotdata import registry
 from hotdata.freshness import entries, leases
 from hotdata.freshness.entries import Stored
-from hotdata.models import ApiCall, Job, Key, Run, Source
+from hotdata.models import ApiCall, ApiToken, Job, Key, Run, Source
 from hotdata.models.runs import FINISHED, Cause, State
 
 NODE = "node-of-the-test"
@@ -102,6 +103,20 @@ def registered(function: Callable[..., Any]) -> Iterator[str]:
         yield name
     finally:
         registry.tasks.remove(name)
+
+
+def make_token(*permissions: str, name: str = "ci", username: str = "robot", **fields: Any) -> ApiToken:
+    """A token of a user, who is not staff, with just the given permissions. What is sent is its `secret`."""
+    user, _ = User.objects.get_or_create(username=username)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    token, secret = ApiToken.issue(name=name, user=user, by="root", **fields)
+    token.secret = secret  # type: ignore[attr-defined]
+    return token
+
+
+def bearer(token: Any) -> dict[str, str]:
+    """The headers that bring `token`, or a text as if it were one."""
+    return {"Authorization": f"Bearer {getattr(token, 'secret', token)}"}
 
 
 def make_stored(

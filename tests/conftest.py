@@ -18,6 +18,7 @@ from django.utils import translation
 from pytest_django import Settings
 from redis import Redis
 
+from hotdata.api import rates, usage
 from hotdata.freshness import background, definitions, flights, hotkeys, meters, recent, recording, wants
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.redis import outage
@@ -119,6 +120,9 @@ def _forget_all() -> None:
     hotkeys._begin_anew()
     meters._begin_anew()
     recent._begin_anew()
+    usage._begin_anew()
+    usage._tally.started = True
+    rates._own.cache_clear()
     wants._begin_anew()
     definitions.forget()
     last_known.clear()

@@ -13,6 +13,10 @@ Cache-Status (RFC 9211): whether the value was there (`hit`), or was fetched whi
 `ttl`, below 0 when it is stale; and as `detail` why it is what the process has read last: Redis is away (`redis-down`)
 or has lost it (`redis-lost`). Several values make one answer: a hit if all were there, and with the `ttl` that is
 the shortest.
+
+An answer is the same for everybody, so it is `public`, also to a request with a token: a cache may give it to others
+(RFC 9111, 3.5), and varies by nothing. Where reads need a token, it is `private`: no cache between a reader and this
+site may keep it, or it would be given to somebody without one; and it varies by what says who reads.
 """
 
 from __future__ import annotations
@@ -24,11 +28,14 @@ from collections.abc import Sequence
 
 import msgspec
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.utils.cache import patch_vary_headers
 from django.utils.http import parse_etags
 
+from hotdata.conf import conf
 from hotdata.freshness.entries import Entry
 
 CACHE = "hotdata"
+WHO_READS = ("Authorization", "Cookie")
 PRINTABLE = re.compile(r"[ -~]*")  # what a string of RFC 8941 may hold
 
 
@@ -51,8 +58,11 @@ def cached(request: HttpRequest, answer: HttpResponse, entries: Sequence[Entry])
     kept_for = math.floor(min(entry.kept_for for entry in entries))
     max_age, stale_for = max(0, age + fresh_for), max(0, kept_for - fresh_for)
     answer["Age"] = str(age)
+    shared = not conf().reads_need_token
+    if not shared:
+        patch_vary_headers(answer, WHO_READS)
     answer["Cache-Control"] = (
-        f"public, max-age={max_age}, "
+        f"{'public' if shared else 'private'}, max-age={max_age}, "
         f"stale-while-revalidate={min(max_age, stale_for)}, stale-if-error={stale_for}"
     )
     return answer

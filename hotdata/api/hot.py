@@ -1,5 +1,7 @@
 """``GET /api/hot/<source>/<key>`` and ``GET /api/hot/<source>?key=…&key=…``: hot data for everybody.
 
+Or, by a setting, for whoever says who they are: see `open_to_readers`. What is read with a token is counted.
+
 What HTTP caches are told of it is in `caching`: RFC 9111, 5861, 9110 and 9211.
 """
 
@@ -9,8 +11,10 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from hotdata.api.answers import json_answer, json_error, local, methods
+from hotdata.api import usage
+from hotdata.api.answers import json_answer, json_error, local, methods, open_to_readers
 from hotdata.api.caching import cached
+from hotdata.api.callers import token_of
 from hotdata.exceptions import CacheUnavailable, HotdataError, NotReady, ReadError, UnknownSource
 from hotdata.freshness import reads
 from hotdata.freshness.entries import Entry
@@ -19,16 +23,18 @@ MAX_KEYS = 100
 
 
 @methods("GET", "HEAD")
+@open_to_readers
 def one(request: HttpRequest, source: str, key: str) -> HttpResponse:
     """One entry, or why there is none: 404 for what is not served, 503 for what can't be served yet."""
     try:
         entry = reads.get(source, key)
     except (ReadError, CacheUnavailable) as error:
-        return _refusal(error)
-    return cached(request, json_answer(_shown(entry)), [entry])
+        return _counted(request, _refusal(error), source, reads=1, failed=1)
+    return _counted(request, cached(request, json_answer(_shown(entry)), [entry]), source, reads=1)
 
 
 @methods("GET", "HEAD")
+@open_to_readers
 def many(request: HttpRequest, source: str) -> HttpResponse:
     """Several entries: those that there are under ``entries``, why others are missing under ``errors``.
 
@@ -39,15 +45,17 @@ def many(request: HttpRequest, source: str) -> HttpResponse:
         return json_error("Name the keys: ?key=…&key=…", status=400)
     if len(keys) > MAX_KEYS:
         return json_error(f"At most {MAX_KEYS} keys at a time; these are {len(keys)}.", status=400)
+    keys = list(dict.fromkeys(keys))
     try:
         answers = reads.get_many(source, keys)
     except (UnknownSource, CacheUnavailable) as error:
-        return _refusal(error)
+        return _counted(request, _refusal(error), source, reads=len(keys), failed=len(keys))
     entries = {key: answer for key, answer in answers.items() if isinstance(answer, Entry)}
     errors = {key: str(answer) for key, answer in answers.items() if isinstance(answer, ReadError)}
     shown = {key: _shown(entry) for key, entry in entries.items()}
     answer = json_answer({"source": source, "entries": shown, "errors": errors})
-    return cached(request, answer, [] if errors else list(entries.values()))
+    answer = cached(request, answer, [] if errors else list(entries.values()))
+    return _counted(request, answer, source, reads=len(answers), failed=len(errors))
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
@@ -65,3 +73,14 @@ def _shown(entry: Entry) -> dict[str, Any]:
 def _refusal(error: HotdataError) -> HttpResponse:
     unavailable = isinstance(error, NotReady | CacheUnavailable)
     return json_error(str(error), status=503 if unavailable else 404, retry_after=error.retry_after)
+
+
+def _counted(
+    request: HttpRequest, answer: HttpResponse, source: str, *, reads: int, failed: int = 0
+) -> HttpResponse:
+    """`answer`, which goes out to somebody who asked for so many keys; counted if they did so with a token."""
+    token = token_of(request)
+    if token is not None:
+        size = 0 if request.method == "HEAD" else len(answer.content)
+        usage.count(token, source, reads=reads, failed=failed, size=size)
+    return answer

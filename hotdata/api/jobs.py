@@ -1,4 +1,7 @@
-"""``GET /admin/scheduled-jobs`` and ``POST /admin/jobs/<id>/trigger``, for staff. A job's id is its name."""
+"""``GET /admin/scheduled-jobs`` and ``POST /admin/jobs/<id>/trigger``, for staff and their programs.
+
+A job's id is its name.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from hotdata.api.answers import json_answer, json_error, local, methods, staff_with
 from hotdata.exceptions import BadParams, BadTrigger, UnknownTask
 from hotdata.models import Job, Schedule
+from hotdata.models.history import name_of
 from hotdata.models.runs import Cause
 from hotdata.text import storable
 
@@ -41,7 +45,7 @@ def trigger(request: HttpRequest, job_id: str) -> HttpResponse:
             return json_error(
                 "Other parameters than the job's own need the permission hotdata.change_job.", status=403
             )
-        run = job.request_run(Cause.API, by=request.user.get_username(), params=body.params)
+        run = job.request_run(Cause.API, by=name_of(request), params=body.params)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return json_error(f"The body is not what is expected: {error}.", status=400)
     except (BadParams, UnknownTask) as error:

@@ -13,11 +13,13 @@ from hotdata.models.nodes import Lease, Node
 from hotdata.models.runs import Run
 from hotdata.models.schedules import Schedule
 from hotdata.models.sources import Key, Source
+from hotdata.models.tokens import ApiToken
 from hotdata.models.usage import SourceUsage, TokenUsage
 
 __all__ = [
     "Alert",
     "ApiCall",
+    "ApiToken",
     "ChangeCounter",
     "Component",
     "ComponentChange",

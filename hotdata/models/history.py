@@ -66,8 +66,14 @@ def _set_name(row: Any, name: str) -> None:
     row.history_user_id = name[:MAX_NAME]
 
 
+def name_of(request: HttpRequest) -> str:
+    """Who asks, for the record: the user, and with which token of the API, if with one. At most `MAX_NAME` long."""
+    token = getattr(request, "api_token", None)
+    return request.user.get_username() if token is None else str(token.signature)
+
+
 def _name_of_editor(instance: models.Model, request: HttpRequest | None, **kwargs: object) -> str:
-    return _editor.get() if request is None else request.user.get_username()
+    return _editor.get() if request is None else name_of(request)
 
 
 class TrackedQuerySet(models.QuerySet[Row]):
