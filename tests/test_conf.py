@@ -11,6 +11,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
+from hotdata.api import rates
 from hotdata.conf import PREFIX, Conf, conf, load
 
 BAD_FOR_A_NUMBER = [0, -1, 1.5, "20", None, True, [1]]
@@ -91,6 +92,38 @@ def test_all_misspelt_settings_are_named_at_once() -> None:
         pytest.raises(ImproperlyConfigured, match="Unknown setting HOTDATA_A, HOTDATA_B"),
     ):
         load()
+
+
+@pytest.mark.parametrize("name", ["HOTDATA_RATE_LIMIT", "HOTDATA_RATE_LIMIT_ADDRESS"])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        "1200/minuteX",
+        "1200",
+        "0/minute",
+        "-1/minute",
+        "1/0minute",
+        "1/week",
+        " 1/minute",
+        "1/minute\n",
+        "x",
+        "1/minute;2/day",
+    ],
+)
+def test_a_rate_that_is_none_is_refused(name: str, rate: str) -> None:
+    with override_settings(**{name: rate}), pytest.raises(ImproperlyConfigured) as refused:
+        load()
+    assert str(refused.value) == (
+        f"{name} must be number/unit, as 600/minute (or second, hour, day), or empty, not {rate!r}."
+    )
+
+
+@pytest.mark.parametrize("rate", ["1/second", "1200/minute", "100000/hour", "999999999/day"])
+def test_a_rate_is_a_number_in_a_unit_of_time(rate: str) -> None:
+    with override_settings(HOTDATA_RATE_LIMIT=rate):
+        assert conf().rate_limit == rate
+        amount, unit = rate.split("/")
+        assert str(rates.parse(rate)) == f"{amount} per 1 {unit}"
 
 
 def test_the_cache_must_be_one_of_the_sites() -> None:

@@ -95,6 +95,7 @@ def _no_env_file() -> None:
         ("REDIS_URL", "http://127.0.0.1:6379", "REDIS_URL must be a URL such as redis://host:6379/0"),
         ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL must be a URL such as redis://host:6379/0"),
         ("REDIS_URL", "redis://host:abc/0", "REDIS_URL must be a URL such as redis://host:6379/0"),
+        ("HOTDATA_RATE_LIMIT", "1200/minuteX", "HOTDATA_RATE_LIMIT must be number/unit, as 600/minute"),
         ("HOTDATA_CACHE", "nowhere", "HOTDATA_CACHE names 'nowhere', which is not in CACHES."),
         ("HOTDATA_DEMO_UPSTREAM", "nonsense", "HOTDATA_DEMO_UPSTREAM must begin with http:// or https://"),
         ("HOTDATA_ALLOW_PRIVATE", "127.0.0.1:99999", "HOTDATA_ALLOW_PRIVATE holds '127.0.0.1:99999'"),
@@ -293,3 +294,9 @@ def test_the_prefix_of_secrets_is_a_setting_although_it_looks_like_one_of_them()
     assert show("HOTDATA_SECRET_PREFIX", HOTDATA_SECRET_PREFIX="UPSTREAM_") == {
         "HOTDATA_SECRET_PREFIX": "UPSTREAM_"
     }
+
+
+def test_a_rate_limit_is_switched_off_by_a_word_since_what_is_empty_is_not_set() -> None:
+    names = ("HOTDATA_RATE_LIMIT", "HOTDATA_RATE_LIMIT_ADDRESS")
+    given = {names[0]: "Off", names[1]: "30/hour"}
+    assert show(*names, **given) == {names[0]: "", names[1]: "30/hour"}
