@@ -29,6 +29,7 @@ from django.utils.translation import gettext_lazy as _
 from hotdata.models.history import MAX_NAME
 
 FORM = re.compile(r"hd_[0-9a-f]{8}_[0-9a-f]{64}")
+BEGINNING = re.compile(r"hd_([0-9a-f]{8})")
 USE_NOTED_EACH = timedelta(minutes=1)
 
 

@@ -15,16 +15,27 @@ from django.urls import URLResolver, get_resolver
 
 from hotdata.models import Job
 from hotdata.models.runs import State
-from tests.builders import Staff, make_call, make_job, make_run, make_source
+from tests.builders import Staff, make_call, make_job, make_run, make_source, make_token
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
 ODD = ["9" * 5000, "%00", "_00", "中文"]
-VIEWS = [f"view_{name}" for name in ("job", "run", "source", "key", "apicall", "node", "user", "group")]
+VIEWS = [
+    f"view_{name}" for name in ("job", "run", "source", "key", "apicall", "node", "apitoken", "user", "group")
+]
 FORM = {"key": "AAPL", "note": "x", "jobs": "1", "post": "yes", "name": "x", "title": "x"}
 ACTIONS: list[dict[str, str]] = [
     {"action": action, "_selected_action": "1", "index": "0", "post": "yes"}
-    for action in ("run_now", "pause", "resume", "delete_selected", "cancel_runs", "run_again", "refresh_now")
+    for action in (
+        "run_now",
+        "pause",
+        "resume",
+        "delete_selected",
+        "cancel_runs",
+        "run_again",
+        "refresh_now",
+        "revoke_selected",
+    )
 ]
 
 
@@ -34,8 +45,10 @@ def keys() -> list[str]:
     make_job(name="gone").delete()
     run = make_run(make_job(name="update"), state=State.RUNNING)
     make_call(make_source(name="stock", pinned=("AAPL",)).name, run_id=run.pk)
+    token = make_token()
     ContentType.objects.get_for_models(*apps.get_models())  # else the first page makes them
-    return [*{str(Job.objects.get().pk), str(run.pk), str(Job.history.first().history_id)}, "gone"]
+    numbers = {Job.objects.get().pk, run.pk, Job.history.first().history_id, token.pk}
+    return [*map(str, numbers), "gone"]
 
 
 def addresses(keys: list[str]) -> Iterator[str]:

@@ -10,19 +10,19 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from hotdata.models import ApiCall, Job, Node, Run, Source
+from hotdata.models import ApiCall, ApiToken, Job, Node, Run, Source
 from hotdata.models.runs import State
-from tests.builders import Staff, make_call, make_job, make_run, make_source
+from tests.builders import Staff, make_call, make_job, make_run, make_source, make_token
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
-MODELS = (Job, Run, Source, ApiCall, Node)
+MODELS = (Job, Run, Source, ApiCall, Node, ApiToken)
 LISTS = ["admin:index", "admin:tables", *(f"admin:hotdata_{m._meta.model_name}_changelist" for m in MODELS)]
 MOST_QUERIES = 12
 VIEWS = [f"view_{model._meta.model_name}" for model in MODELS]
 ACTING = re.compile(
     r'hd-primary|hd-danger|hd-switch|formaction|<button[^>]*name="key"|name="_(save|addanother|continue)"|'
-    r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert)/'
+    r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert|revoke)/'
 )
 LONG = "長い" * 100
 
@@ -35,7 +35,8 @@ def pages() -> dict[str, str]:
     source = make_source(name="s" * 50, title=LONG, pinned=tuple("京" * 100 + str(n) for n in range(20)))
     node = Node.objects.create(name="n" * 100, host="h" * 100, pid=1, version="1", leading=True)
     call = make_call(source.name, keys="京" * 2000, error="E" * 2000, run_id=run.pk)
-    rows: list[Any] = [job, run, source, node, call]
+    token = make_token(name="t" * 50, username="u" * 150)
+    rows: list[Any] = [job, run, source, node, call, token]
     pages = {name: reverse(name) for name in LISTS}
     for row in rows:
         name = row._meta.model_name
@@ -73,5 +74,5 @@ def test_who_may_only_look_sees_each_page_and_no_button_that_acts(
 def test_an_empty_site_has_each_page(admin_client: Client) -> None:
     for name in LISTS:
         assert admin_client.get(reverse(name)).status_code == 200, name
-    for name in ("job", "source"):
+    for name in ("job", "source", "apitoken"):
         assert admin_client.get(reverse(f"admin:hotdata_{name}_add")).status_code == 200
