@@ -7,7 +7,7 @@ in the session, and in no cache.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -38,6 +38,7 @@ from hotdata.pages import words
 from hotdata.text import is_number
 
 LATELY = timedelta(days=30)
+SHOWN = ("owner", "may", "begins", "state", "made", "expiry", "used", "revocation", "read_lately")
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -59,18 +60,11 @@ class StateFilter(admin.SimpleListFilter):
 @admin.register(ApiToken)
 class ApiTokenAdmin(ReadOnlyAdmin):
     change_form_template = "admin/hotdata/apitoken/change_form.html"
-    list_display = ["name", "owner", "begins", "state", "read_only", "made", "expiry", "used"]
+    list_display = ["name", "owner", "may", "begins", "state", "made", "expiry", "used"]
     list_filter = [StateFilter]
     search_help_text = gettext_lazy("A part of the name or of the user, or what the token begins with.")
     actions = ["revoke_selected"]
-    fieldsets = [
-        (None, {"fields": ["name", "owner", "begins", "state", "read_only"]}),
-        (
-            gettext_lazy("Times"),
-            {"fields": ["created_at", "created_by", "expires_at", "used", "revoked_at", "revoked_by"]},
-        ),
-        (gettext_lazy("Usage"), {"fields": ["read_lately"]}),
-    ]
+    fields = readonly_fields = SHOWN
     add_fieldsets = [
         (
             None,
@@ -120,13 +114,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         if obj is not None:
-            return self.fieldsets
+            return super().get_fieldsets(request, obj)
         return self.add_fieldsets_for_others if request.user.is_superuser else self.add_fieldsets
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        if obj is None:
-            return ()
-        return [name for _title, options in self.fieldsets for name in options["fields"]]
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name != "user":
@@ -230,9 +219,13 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         state = token.state_at(timezone.now())
         return words.pill("ok" if state == ApiToken.State.VALID else "", state.label)
 
+    @admin.display(description=gettext_lazy("may"), ordering="read_only")
+    def may(self, token: ApiToken) -> str:
+        return _("only look") if token.read_only else _("do what the user may")
+
     @admin.display(description=gettext_lazy("created"), ordering="created_at")
     def made(self, token: ApiToken) -> SafeString:
-        return words.ago(token.created_at, timezone.now())
+        return _by(token.created_at, token.created_by)
 
     @admin.display(description=gettext_lazy("expires"), ordering="expires_at")
     def expiry(self, token: ApiToken) -> Any:
@@ -245,6 +238,10 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         """To the minute."""
         return _("never") if token.last_used_at is None else words.ago(token.last_used_at, timezone.now())
 
+    @admin.display(description=gettext_lazy("revoked"))
+    def revocation(self, token: ApiToken) -> Any:
+        return words.NONE if token.revoked_at is None else _by(token.revoked_at, token.revoked_by)
+
     @admin.display(description=gettext_lazy("reads, last 30 days"))
     def read_lately(self, token: ApiToken) -> str:
         since = day_of(timezone.now() - LATELY)
@@ -254,3 +251,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         return _("%(reads)s, of which %(failed)s got no value") % {
             name: f"{count:,}" for name, count in found.items()
         }
+
+
+def _by(moment: datetime, name: str) -> SafeString:
+    by = _("by %(name)s") % {"name": name}
+    return format_html('{} <span class="hd-quiet">{}</span>', words.ago(moment, timezone.now()), by)

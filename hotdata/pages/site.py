@@ -25,7 +25,6 @@ NAVIGATION = (
     ("source", _("Sources")),
     ("apicall", _("API calls")),
     ("node", _("Nodes")),
-    ("apitoken", _("API tokens")),
 )
 """The models in the navigation, for whom may see them."""
 
