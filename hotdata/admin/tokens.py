@@ -38,6 +38,7 @@ from hotdata.pages import words
 from hotdata.text import is_number
 
 LATELY = timedelta(days=30)
+USERNAME = get_user_model().USERNAME_FIELD
 SHOWN = ("owner", "may", "begins", "state", "made", "expiry", "used", "revocation", "read_lately")
 
 
@@ -92,7 +93,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         return super().get_queryset(request).select_related("user")
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
-        return ["name", "prefix", f"user__{get_user_model().USERNAME_FIELD}"]
+        return ["name", "prefix", f"user__{USERNAME}"]
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
@@ -120,11 +121,10 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name != "user":
             return super().formfield_for_dbfield(db_field, request, **kwargs)
-        users = get_user_model()
         return db_field.formfield(
             form_class=forms.ModelChoiceField,
-            queryset=users._default_manager.filter(is_active=True),
-            to_field_name=users.USERNAME_FIELD,
+            queryset=get_user_model()._default_manager.filter(is_active=True),
+            to_field_name=USERNAME,
             initial=request.user.get_username(),
             widget=AdminTextInputWidget(attrs={"autocomplete": "off", "autocapitalize": "none"}),
             error_messages={"invalid_choice": _("There is no active user of this name.")},
@@ -144,9 +144,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
         if obj.user is None or not request.user.is_superuser:
             obj.user = request.user
         obj.created_by = request.user.get_username()
-        obj.secret = (
-            obj.draw_secret()
-        )  # for `response_add`, which is given this very object; it has no such column
+        # For `response_add`, which is given this very object. There is no such column.
+        obj.secret = obj.draw_secret()
         super().save_model(request, obj, form, change)
 
     @sensitive_variables()
@@ -206,7 +205,7 @@ class ApiTokenAdmin(ReadOnlyAdmin):
 
     # What a row shows
 
-    @admin.display(description=gettext_lazy("user"), ordering="user")
+    @admin.display(description=gettext_lazy("user"), ordering=f"user__{USERNAME}")
     def owner(self, token: ApiToken) -> str:
         return words.NONE if token.user is None else token.user.get_username()
 

@@ -1,8 +1,8 @@
 """How often the API may be asked: with one token, by one address without a token, and with tokens that are wrong.
 
-A window slides (the sliding window counter of `limits`): what was asked in the window before counts for as much of it
-as still lies within the last minute. Requests of all processes are counted together, in Redis, in one round trip. While
-Redis is away each process counts its own in memory: nobody is refused for that, or waits for it.
+The window moves (the moving window of `limits`): in no minute, whenever it begins, are there more than the limit.
+Requests of all processes are counted together, in Redis, in one round trip. While Redis is away each process counts its
+own in memory: nobody is refused for that, or waits for it.
 
 What is counted is who asked, so a limit that one has used up costs nobody else anything. That goes for wrong tokens,
 too: who sends too many of them hears so, but a right one from the same address goes on to be taken. Behind one address
@@ -21,7 +21,7 @@ from typing import Any
 
 import limits
 from limits.storage import MemoryStorage, RedisStorage
-from limits.strategies import SlidingWindowCounterRateLimiter
+from limits.strategies import MovingWindowRateLimiter
 
 from hotdata.conf import conf
 from hotdata.exceptions import CacheUnavailable, TooManyRequests
@@ -71,26 +71,26 @@ def _count(limit: str, who: str, rate: str) -> None:
         )
 
 
-def _hit(limiter: SlidingWindowCounterRateLimiter, item: Any, *who: str) -> timedelta | None:
+def _hit(limiter: MovingWindowRateLimiter, item: Any, *who: str) -> timedelta | None:
     """Count one request; how long to wait where it is one too many, and then it isn't counted."""
     if limiter.hit(item, *who):
         return None
-    free_at = limiter.get_window_stats(item, *who).reset_time
+    free_at = limiter.get_window_stats(item, *who).reset_time  # when the oldest request leaves the window
     return timedelta(seconds=max(1, math.ceil(free_at - time.time())))
 
 
 @functools.lru_cache(maxsize=1)
-def _shared(pool: Any) -> SlidingWindowCounterRateLimiter:
+def _shared(pool: Any) -> MovingWindowRateLimiter:
     """Counts in the Redis of the entries, over its connections, with their timeouts."""
     # The URL says of what kind the server is; where it is, the connections know.
     storage = RedisStorage("redis://", connection_pool=pool, key_prefix=redis.name("rate"))
-    return SlidingWindowCounterRateLimiter(storage)
+    return MovingWindowRateLimiter(storage)
 
 
 @functools.cache
-def _own() -> SlidingWindowCounterRateLimiter:
+def _own() -> MovingWindowRateLimiter:
     """Counts in this process."""
-    return SlidingWindowCounterRateLimiter(MemoryStorage())
+    return MovingWindowRateLimiter(MemoryStorage())
 
 
 os.register_at_fork(after_in_child=_own.cache_clear)  # its locks may have been held in the parent

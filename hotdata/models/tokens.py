@@ -43,7 +43,7 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         """The token `secret`, with its user, dead or alive; in one query, or in none for what looks like no token."""
         if not FORM.fullmatch(secret):
             return None
-        return self.select_related("user").filter(hash=digest(secret)).order_by().first()
+        return self.select_related("user").filter(hash=digest(secret)).first()
 
     def valid(self, now: datetime) -> ApiTokenQuerySet:
         """Those that the API takes."""

@@ -229,50 +229,59 @@ def test_reads_are_public_and_a_valid_token_changes_nothing_about_the_answer(ent
     assert "Vary" not in mine
 
 
-@pytest.mark.usefixtures("entry")
-class TestWhereReadsNeedAToken:
-    @pytest.fixture(autouse=True)
-    def _needed(self, settings: Any) -> None:
-        settings.HOTDATA_READS_NEED_TOKEN = True
+@pytest.fixture
+def closed(entry: None, settings: Any) -> None:
+    """Reads need a token."""
+    settings.HOTDATA_READS_NEED_TOKEN = True
 
-    @pytest.mark.parametrize("path", [READ, "/api/hot/stock?key=AAPL", "/api/hot/nothing/x"])
-    def test_strangers_are_401(self, client: Client, path: str) -> None:
-        answer = client.get(path)
-        assert refused(answer, 401, None) == "Reads need a token here: Authorization: Bearer …"
-        assert answer["WWW-Authenticate"] == 'Bearer realm="hotdata"'
 
-    def test_a_token_reads_whatever_its_user_may(self) -> None:
-        assert ask(make_token(read_only=True), READ).json()["value"] == 7
+@pytest.mark.parametrize("path", [READ, "/api/hot/stock?key=AAPL", "/api/hot/nothing/x"])
+def test_where_reads_need_a_token_strangers_are_401(closed: None, client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert refused(answer, 401, None) == "Reads need a token here: Authorization: Bearer …"
+    assert answer["WWW-Authenticate"] == 'Bearer realm="hotdata"'
 
-    def test_so_does_whoever_is_logged_in(self, staff: Staff) -> None:
-        client = staff(is_staff=False)
-        assert client.get(READ).status_code == 200
-        User.objects.update(is_active=False)
-        refused(client.get(READ), 401, None)
 
-    @pytest.mark.parametrize("path", [READ, "/api/hot/stock?key=AAPL"])
-    def test_no_cache_gives_an_answer_to_others(self, staff: Staff, path: str) -> None:
-        for answer in (ask(make_token(), path), staff().get(path)):
-            directives = answer["Cache-Control"].split(", ")
-            assert directives[0] == "private"
-            assert "public" not in directives
-            assert {"Authorization", "Cookie"} <= set(answer["Vary"].split(", "))
-            again = Client().get(path, headers={"If-None-Match": answer["ETag"]})
-            refused(again, 401, None)
+def test_where_reads_need_a_token_any_will_do(closed: None) -> None:
+    assert ask(make_token(read_only=True), READ).json()["value"] == 7
 
-    def test_a_reader_who_has_the_value_already_is_told_the_same(self) -> None:
-        token = make_token()
-        etag = ask(token, READ)["ETag"]
-        answer = Client().get(READ, headers={**bearer(token), "If-None-Match": etag})
-        assert (answer.status_code, answer["Cache-Control"].split(",")[0]) == (304, "private")
-        assert "Authorization" in answer["Vary"]
 
-    def test_a_database_that_is_away_lets_nobody_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        token = make_token()
-        monkeypatch.setattr(ApiToken.objects, "with_secret", away)
-        answer = ask(token, READ)
-        refused(answer, 503, None)
-        assert answer["Retry-After"] == "5"
+def test_where_reads_need_a_token_whoever_is_logged_in_needs_none(closed: None, staff: Staff) -> None:
+    client = staff(is_staff=False)
+    assert client.get(READ).status_code == 200
+    User.objects.update(is_active=False)
+    refused(client.get(READ), 401, None)
+
+
+@pytest.mark.parametrize("path", [READ, "/api/hot/stock?key=AAPL"])
+def test_where_reads_need_a_token_no_cache_gives_an_answer_to_others(
+    closed: None, staff: Staff, path: str
+) -> None:
+    for answer in (ask(make_token(), path), staff().get(path)):
+        directives = answer["Cache-Control"].split(", ")
+        assert directives[0] == "private"
+        assert "public" not in directives
+        assert {"Authorization", "Cookie"} <= set(answer["Vary"].split(", "))
+        again = Client().get(path, headers={"If-None-Match": answer["ETag"]})
+        refused(again, 401, None)
+
+
+def test_where_reads_need_a_token_who_has_the_value_already_is_told_the_same(closed: None) -> None:
+    token = make_token()
+    etag = ask(token, READ)["ETag"]
+    answer = Client().get(READ, headers={**bearer(token), "If-None-Match": etag})
+    assert (answer.status_code, answer["Cache-Control"].split(",")[0]) == (304, "private")
+    assert "Authorization" in answer["Vary"]
+
+
+def test_where_reads_need_a_token_a_database_that_is_away_lets_nobody_in(
+    closed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = make_token()
+    monkeypatch.setattr(ApiToken.objects, "with_secret", away)
+    answer = ask(token, READ)
+    refused(answer, 503, None)
+    assert answer["Retry-After"] == "5"
 
 
 def away(*args: Any) -> None:
