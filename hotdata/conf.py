@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -26,7 +27,41 @@ MAY_BE_EMPTY = ("rate_limit", "rate_limit_address")
 SECRETS = ("alert_urls", "heartbeat_url")
 """Settings whose value is never shown."""
 RATE = re.compile(r"[1-9][0-9]{0,8}/(second|minute|hour|day)")
+FOREVER = "forever"
 HOST_AND_PORT = re.compile(r"([^\s:/@\[\]]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """For how many days records of each kind are kept; None: for ever. What isn't here is never deleted by age."""
+
+    runs: int | None = 90
+    calls: int | None = 90
+    """Of upstreams' APIs."""
+    freshness: int | None = 90
+    """What readers got, hour by hour."""
+    components: int | None = 365
+    """How the parts of the system changed their state."""
+    alerts: int | None = 365
+    """From their end on."""
+    deliveries: int | None = 90
+    """Mail and other messages that were sent, or given up."""
+    usage: int | None = 1096
+    """What was asked of upstreams and read with tokens, day by day: three years."""
+
+
+RETAINED = tuple(field.name for field in fields(Retention))
+"""The kinds of records that have an age at which they go."""
+LEAST_DAYS = {"usage": 62}
+"""Where it is more than a day. A month's statement is made from its usage when the month is over."""
+MOST_DAYS = 36_500
+
+
+def check_days(kind: str, days: int) -> None:
+    """Raise ValueError for an age at which no record of the `kind` may be deleted."""
+    least = LEAST_DAYS.get(kind, 1)
+    if not least <= days <= MOST_DAYS:
+        raise ValueError(f"between {least} and {MOST_DAYS:,} days for {kind}, not {days:,}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +104,8 @@ class Conf:
     read_patience: timedelta = timedelta(seconds=3)
     """How long a reader waits for a key that nobody has fetched yet."""
 
-    retention_days: int = 90
-    """Days after which `cleanup_logs` deletes runs, API calls and hours of freshness."""
+    retention: Retention = Retention()
+    """Days after which `cleanup_logs` deletes records, by kind: ``{"runs": 30, "usage": "forever"}``."""
 
     demo_upstream: str = "http://127.0.0.1:8100"
     """Where the demo sources of `setup_hotdata` point to."""
@@ -111,6 +146,8 @@ class Conf:
 
 def _coerce(name: str, value: Any, default: Any) -> Any:
     """Return `value` as the type of `default`, or raise ImproperlyConfigured naming the setting."""
+    if isinstance(default, Retention):
+        return _retention(name, value)
     if isinstance(default, timedelta):
         duration = value
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -135,6 +172,27 @@ def _coerce(name: str, value: Any, default: Any) -> Any:
     elif not value and default and name not in MAY_BE_EMPTY:
         raise _refusal(name, "a text that is not empty", value)
     return value
+
+
+def _retention(name: str, value: Any) -> Retention:
+    """`value`, a mapping from kinds to days, over the defaults."""
+    if not isinstance(value, Mapping):
+        raise _refusal(name, f"days by kind such as {{'runs': 30, 'usage': {FOREVER!r}}}", value)
+    given: dict[str, int | None] = {}
+    for kind, days in value.items():
+        if kind not in RETAINED:
+            raise _refusal(name, f"days by kind, of which there are {', '.join(RETAINED)}", kind)
+        if days == FOREVER:
+            given[kind] = None
+            continue
+        if not isinstance(days, int) or isinstance(days, bool):
+            raise _refusal(name, f"a whole number of days or {FOREVER!r} for {kind}", days)
+        try:
+            check_days(kind, days)
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{PREFIX}{name.upper()} must be {error}.") from error
+        given[kind] = days
+    return Retention(**given)
 
 
 def _refusal(name: str, expected: str, value: Any) -> ImproperlyConfigured:

@@ -13,17 +13,20 @@ import msgspec
 from django.utils import timezone
 
 import hotdata
-from hotdata.conf import conf
+from hotdata.conf import MOST_DAYS, RETAINED
 from hotdata.exceptions import BadParams, UnknownSource
 from hotdata.freshness import planner, refresh
 from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
 from hotdata.models.sources import SourceName
-from hotdata.observing import freshness, health, retention
+from hotdata.observing import freshness, health
+from hotdata.retention import cleanup, thinning
+from hotdata.retention.cleanup import CleanUp
 
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=3600)]
 DaysAhead = Annotated[int, msgspec.Meta(ge=0, le=366)]
-Age = Annotated[int, msgspec.Meta(ge=1, le=retention.MAX_DAYS)]
+KindOfRecords = Annotated[str, msgspec.Meta(pattern=f"^({'|'.join(RETAINED)})$")]
+Age = Annotated[int, msgspec.Meta(ge=1, le=MOST_DAYS)]
 
 
 @hotdata.task
@@ -71,13 +74,16 @@ def warm_up(
 
 
 @hotdata.task
-def cleanup_logs(days: Age | None = None) -> dict[str, int]:
-    """Delete runs, API calls and hours of freshness older than some days, by default those of the setting."""
+def cleanup_logs(days: Age | None = None, kinds: list[KindOfRecords] | None = None) -> dict[str, Any]:
+    """Delete records that are older than the settings say, or than some days; of all kinds, or of some."""
     try:
-        age = retention.age_of(conf().retention_days if days is None else days)
+        shares = cleanup.shares(kinds or (), days)
     except ValueError as error:
         raise BadParams(str(error), param="days") from error
-    return asdict(retention.clean_up(age, progress=hotdata.current_run().progress))
+    accounts = CleanUp(shares, timezone.now(), progress=hotdata.current_run().progress).run()
+    if not kinds:
+        accounts += cleanup.untouched()
+    return {account.kind: account.to_json() for account in accounts}
 
 
 @hotdata.task
@@ -93,7 +99,7 @@ def health_check() -> dict[str, Any]:
     run.notable = True  # until it is known to be as before: a check that can't be made is a change, too
     report = health.check()
     run.notable = report.state != health.last_state(run.job, before=run.id)
-    retention.thin_out(run.job)
+    thinning.thin_out(run.job)
     return report.to_json()
 
 

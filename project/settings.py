@@ -30,7 +30,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from redis.connection import parse_url
 
-from hotdata.conf import SECRET_PREFIX
+from hotdata.conf import FOREVER, SECRET_PREFIX
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = BASE_DIR / ".local"
@@ -326,6 +326,21 @@ def read_rate(name: str, default: str) -> str:
     return read(name, lambda raw: "" if raw.strip().lower() in FALSE_WORDS else raw, default, "a text")
 
 
+def read_days(name: str, default: dict[str, int | str]) -> dict[str, int | str]:
+    """Days by kind, as in ``runs=30,usage=forever``."""
+
+    def pair(item: str) -> tuple[str, int | str]:
+        kind, _equals, days = (part.strip() for part in item.partition("="))
+        return kind, days if days == FOREVER else int(days)
+
+    return read(
+        name,
+        lambda raw: dict(pair(item) for item in raw.split(",") if item.strip()),
+        default,
+        "days by kind such as runs=30,usage=forever",
+    )
+
+
 SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_WORKERS": read_int,
     "HOTDATA_GRACE": read_number,
@@ -339,7 +354,7 @@ SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_CACHE": read_text,
     SECRET_PREFIX: read_text,
     "HOTDATA_READ_PATIENCE": read_number,
-    "HOTDATA_RETENTION_DAYS": read_int,
+    "HOTDATA_RETENTION": read_days,
     "HOTDATA_DEMO_UPSTREAM": read_text,
     "HOTDATA_SITE_URL": read_text,
     "HOTDATA_READS_NEED_TOKEN": read_bool,

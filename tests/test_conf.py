@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
 
 from hotdata.api import rates
-from hotdata.conf import PREFIX, Conf, conf, load
+from hotdata.conf import PREFIX, RETAINED, Conf, Retention, conf, load
 
 BAD_FOR_A_NUMBER = [0, -1, 1.5, "20", None, True, [1]]
 NO_NUMBERS = [float("nan"), float("inf"), 1e300]
@@ -26,6 +26,7 @@ BAD = {
     timedelta: BAD_FOR_A_DURATION,
     str: BAD_FOR_A_TEXT,
     tuple: BAD_FOR_A_LIST,
+    Retention: [90, "runs=90", None, ["runs"], Retention()],
 }
 ALLOWED = [(name, "") for name in ("SITE_URL", "HEARTBEAT_URL", "RATE_LIMIT", "RATE_LIMIT_ADDRESS")]
 ALLOWED += [("TRUSTED_PROXIES", 0)]
@@ -72,6 +73,8 @@ def test_what_may_be_empty_or_zero_is(name: str, value: Any) -> None:
         ("ALLOW_PRIVATE", ["127.0.0.1:80", "[::1]:80"], ("127.0.0.1:80", "[::1]:80")),
         ("SECRET_PREFIX", "STOCKS_", "STOCKS_"),
         ("CACHE", "default", "default"),
+        ("RETENTION", {}, Retention()),
+        ("RETENTION", {"runs": 7, "usage": "forever"}, Retention(runs=7, usage=None)),
     ],
 )
 def test_a_good_value_is_returned_in_the_type_of_its_setting(name: str, value: Any, loaded: Any) -> None:
@@ -162,3 +165,35 @@ def test_settings_are_read_once() -> None:
 def test_nobody_changes_a_setting_in_passing() -> None:
     with pytest.raises(FrozenInstanceError):
         conf().workers = 5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("days", [0, -1, 36_501, 10**12])
+def test_days_after_which_no_record_may_go_are_refused(days: int) -> None:
+    with override_settings(HOTDATA_RETENTION={"runs": days}), pytest.raises(ImproperlyConfigured) as refused:
+        load()
+    assert str(refused.value) == (
+        f"HOTDATA_RETENTION must be between 1 and 36,500 days for runs, not {days:,}."
+    )
+
+
+def test_usage_stays_until_its_months_statement_is_made() -> None:
+    with (
+        override_settings(HOTDATA_RETENTION={"usage": 61}),
+        pytest.raises(ImproperlyConfigured, match="HOTDATA_RETENTION must be between 62 and"),
+    ):
+        load()
+
+
+@pytest.mark.parametrize("days", ["7", 1.5, None, True, "for ever"])
+def test_days_that_are_no_number_are_refused(days: Any) -> None:
+    with override_settings(HOTDATA_RETENTION={"calls": days}), pytest.raises(ImproperlyConfigured) as refused:
+        load()
+    assert str(refused.value) == (
+        f"HOTDATA_RETENTION must be a whole number of days or 'forever' for calls, not {days!r}."
+    )
+
+
+def test_a_kind_of_records_that_does_not_exist_is_refused_and_the_known_ones_are_listed() -> None:
+    with override_settings(HOTDATA_RETENTION={"rnus": 7}), pytest.raises(ImproperlyConfigured) as refused:
+        load()
+    assert f"of which there are {', '.join(RETAINED)}, not 'rnus'." in str(refused.value)

@@ -91,6 +91,14 @@ def _no_env_file() -> None:
         ("HOTDATA_GRACE", "soon", "HOTDATA_GRACE must be a number of seconds, not 'soon'."),
         ("HOTDATA_GRACE", "inf", "HOTDATA_GRACE must be a positive number of seconds, not inf."),
         ("HOTDATA_GRACE", "-1", "HOTDATA_GRACE must be a positive number of seconds"),
+        (
+            "HOTDATA_RETENTION",
+            "runs",
+            "HOTDATA_RETENTION must be days by kind such as runs=30,usage=forever, not 'runs'.",
+        ),
+        ("HOTDATA_RETENTION", "runs=soon", "HOTDATA_RETENTION must be days by kind"),
+        ("HOTDATA_RETENTION", "rnus=30", "of which there are runs, calls, "),
+        ("HOTDATA_RETENTION", "runs=0", "HOTDATA_RETENTION must be between 1 and 36,500 days for runs"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL is not a database URL."),
         ("REDIS_URL", "http://127.0.0.1:6379", "REDIS_URL must be a URL such as redis://host:6379/0"),
         ("REDIS_URL", "127.0.0.1:6379", "REDIS_URL must be a URL such as redis://host:6379/0"),
@@ -188,6 +196,11 @@ def test_lists_are_separated_by_commas() -> None:
         HOTDATA_ALLOW_PRIVATE="a:1,b:2",
     )
     assert values == {"ALLOWED_HOSTS": ["a.example", "b.example"], "HOTDATA_ALLOW_PRIVATE": ["a:1", "b:2"]}
+
+
+def test_days_by_kind_are_separated_by_commas() -> None:
+    values = show("HOTDATA_RETENTION", HOTDATA_RETENTION=" runs=30, usage = forever ,")
+    assert values == {"HOTDATA_RETENTION": {"runs": 30, "usage": "forever"}}
 
 
 def test_a_variable_that_is_empty_counts_as_not_set() -> None:

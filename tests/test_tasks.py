@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -309,10 +310,33 @@ def test_cleanup_logs_deletes_what_is_old_and_counts_it() -> None:
     make_call(started_at=long_ago)
     young = make_run(make_job(), state=State.SUCCEEDED)
     outcome = performed("cleanup_logs", days=30)
-    assert outcome.result == {"runs": 1, "api_calls": 1, "freshness_hours": 0}
+    assert outcome.result["runs"] == outcome.result["calls"] == {"days": 30, "deleted": 1, "kept": {}}
+    assert outcome.result["edits"]["kept"] == {"edit history is never deleted": Job.history.count()}
     assert (outcome.progress_done, outcome.progress_total) == (2, 2)
     assert not Run.objects.filter(pk=old.pk).exists()
     assert Run.objects.filter(pk=young.pk).exists()
+
+
+def test_cleanup_logs_deletes_only_the_kinds_that_it_is_told() -> None:
+    long_ago = timezone.now() - timedelta(days=1000)
+    old = make_run(make_job(), state=State.SUCCEEDED, created_at=long_ago)
+    make_call(started_at=long_ago)
+    assert list(performed("cleanup_logs", kinds=["calls"]).result) == ["calls"]
+    assert Run.objects.filter(pk=old.pk).exists()
+    assert not ApiCall.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"kinds": ["rnus"]}, "kinds: .*runs[|]calls"),
+        ({"kinds": ["usage"], "days": 30}, "days: between 62 and"),
+    ],
+)
+def test_cleanup_logs_refuses_what_it_can_not_do(params: dict[str, Any], said: str) -> None:
+    outcome = performed("cleanup_logs", **params)
+    assert (outcome.state, outcome.permanent) == (State.FAILED, True)
+    assert re.search(said, outcome.error)
 
 
 @pytest.mark.parametrize("days", [0, -1, 10**9])

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.http import HttpRequest, HttpResponse
 
 from hotdata.api.answers import json_answer, json_error, methods, staff_with
-from hotdata.conf import conf
+from hotdata.conf import MOST_DAYS, conf
 from hotdata.exceptions import CacheUnavailable, UnknownSource
 from hotdata.observing.freshness import freshness_of
 
@@ -16,7 +16,7 @@ from hotdata.observing.freshness import freshness_of
 @staff_with("hotdata.view_source")
 def of_source(request: HttpRequest, source: str) -> HttpResponse:
     """The freshness of a source over one hour, or as many as are asked for, as long as records are kept."""
-    most = 24 * conf().retention_days
+    most = 24 * (conf().retention.freshness or MOST_DAYS)
     try:
         hours = int(request.GET.get("hours", "1"))
     except ValueError:

@@ -3,6 +3,7 @@
 from hotdata.models.alerts import Alert
 from hotdata.models.calls import ApiCall
 from hotdata.models.changes import ChangeCounter
+from hotdata.models.cleaning import Cleaning
 from hotdata.models.components import Component, ComponentChange
 from hotdata.models.defaults import Provided
 from hotdata.models.deliveries import Delivery
@@ -21,6 +22,7 @@ __all__ = [
     "ApiCall",
     "ApiToken",
     "ChangeCounter",
+    "Cleaning",
     "Component",
     "ComponentChange",
     "Delivery",

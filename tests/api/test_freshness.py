@@ -50,7 +50,7 @@ def test_any_number_of_hours_that_are_on_record_can_be_asked_for(staff: Staff, h
 
 
 def test_records_that_are_kept_longer_can_be_asked_for(staff: Staff, settings: Any) -> None:
-    settings.HOTDATA_RETENTION_DAYS = 1
+    settings.HOTDATA_RETENTION = {"freshness": 1}
     client = staff("view_source")
     assert client.get(PATH, {"hours": 24}).status_code == 200
     assert "between 1 and 24" in refused(client.get(PATH, {"hours": 25}), 400)

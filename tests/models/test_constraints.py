@@ -12,6 +12,7 @@ from django.db import IntegrityError, models, transaction
 from hotdata.models import (
     ApiCall,
     ChangeCounter,
+    Cleaning,
     FreshnessHour,
     HotKey,
     Job,
@@ -92,6 +93,7 @@ CALL = {"source": "s", "keys": "K", "url": "https://a.example/", "started_at": N
 BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("call_outcome_known", ApiCall(outcome="perhaps", **CALL)),
     ("changecounter_single_row", ChangeCounter(id=2)),
+    ("cleaning_single_row", Cleaning(id=2)),
     ("lease_single_row", Lease(id=2)),
     ("provided_once", Provided(kind="job", name="a")),
     ("freshness_hour_once", FreshnessHour(source="s", hour=NOW)),

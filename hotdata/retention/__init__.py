@@ -1,0 +1,1 @@
+"""Deletes old records, by their kind's age and by the run limits of jobs. Nothing else ever deletes history."""

@@ -1,0 +1,137 @@
+"""Kinds of records: what makes one old, which old ones are kept all the same, and what is never deleted, and why.
+
+A kind has its age in the setting ``HOTDATA_RETENTION``, under its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from django.db import models
+from django.db.models import Q, QuerySet
+
+from hotdata.models import (
+    Alert,
+    ApiCall,
+    ComponentChange,
+    Delivery,
+    FreshnessHour,
+    Job,
+    Key,
+    Run,
+    Source,
+    SourceUsage,
+    TokenUsage,
+)
+from hotdata.models.runs import ACTIVE, FINISHED
+from hotdata.models.usage import day_of
+
+NOT_ENDED = "have not ended"
+OPEN = "are open"
+WAITING = "wait to be sent"
+EDITS = "edit history is never deleted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table of a kind. Its age column has an index, and rows are deleted in the order of that."""
+
+    model: type[models.Model]
+    age: str
+    done: Q = field(default_factory=Q)
+    """What a row must fulfil to be deleted, however old it is."""
+    kept: Mapping[str, Q] = field(default_factory=dict)
+    """Old rows that don't, by the reason why they are kept."""
+    ageless: bool = False
+    """Whether what is kept has no age yet, so that all of it is told."""
+
+    @property
+    def rows(self) -> QuerySet[Any]:
+        return self.model._default_manager.order_by()
+
+    def before(self, until: datetime) -> Q:
+        """What is older than `until`."""
+        column = self.model._meta.get_field(self.age)
+        limit: date = until if isinstance(column, models.DateTimeField) else day_of(until)
+        return Q(**{f"{self.age}__lt": limit})
+
+    def old(self, until: datetime) -> QuerySet[Any]:
+        """The rows that go because they are older than `until`."""
+        return self.rows.filter(self.before(until), self.done)
+
+    def spared(self, until: datetime) -> dict[str, int]:
+        """How many rows are kept although they are older than that, by the reason."""
+        rows = self.rows if self.ageless else self.rows.filter(self.before(until))
+        return {why: count for why, which in self.kept.items() if (count := rows.filter(which).count())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """Records that are kept for the same time."""
+
+    name: str
+    tables: tuple[Table, ...]
+    by_name_only: bool = False
+    """Whether days that are given without kinds are not meant for it."""
+
+
+RUNS = Table(
+    model=Run,
+    age="created_at",
+    done=Q(state__in=FINISHED),
+    kept={NOT_ENDED: Q(state__in=ACTIVE)},
+)
+
+KINDS = (
+    Kind(name="runs", tables=(RUNS,)),
+    Kind(name="calls", tables=(Table(model=ApiCall, age="started_at"),)),
+    Kind(name="freshness", tables=(Table(model=FreshnessHour, age="hour"),)),
+    Kind(name="components", tables=(Table(model=ComponentChange, age="at"),)),
+    # An open alert has no end to be old by.
+    Kind(
+        name="alerts",
+        tables=(Table(model=Alert, age="closed_at", kept={OPEN: Q(closed_at=None)}, ageless=True),),
+    ),
+    Kind(
+        name="deliveries",
+        tables=(
+            Table(
+                model=Delivery,
+                age="created_at",
+                done=Q(state__in=[Delivery.State.SENT, Delivery.State.FAILED]),
+                kept={WAITING: Q(state=Delivery.State.WAITING)},
+            ),
+        ),
+    ),
+    # Statements are made from it.
+    Kind(
+        name="usage",
+        tables=(Table(model=SourceUsage, age="day"), Table(model=TokenUsage, age="day")),
+        by_name_only=True,
+    ),
+)
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untouched:
+    """Records that are never deleted, whatever their age."""
+
+    name: str
+    models: tuple[type[models.Model], ...]
+    why: str
+
+    def count(self) -> int:
+        return sum(model._default_manager.count() for model in self.models)
+
+
+NEVER = (
+    Untouched(
+        name="edits",
+        models=(Job.history.model, Source.history.model, Key.history.model),
+        why=EDITS,
+    ),
+)
