@@ -25,7 +25,7 @@ from tools.redis_server import redis_server
 from tools.sockets import reserved_port
 
 CHILD = "benchmarks.child"
-LONGEST = 1800  # seconds that one contender may take
+LONGEST = 4500  # seconds that one contender may take
 AGE_SECONDS = 180
 
 WHAT = """\
@@ -50,10 +50,13 @@ age        how old is what readers get, at the same number of upstream calls: a 
 pages      the admin's lists and pages of runs and API calls over 1,000,000 of each: until the answer, as a client sees
            it. Takes ten minutes, most of which goes into filling the table.
 
+cleanup    how late runs start while cleanup_logs deletes --rows 5000000 beside them, on a PostgreSQL that writes to its
+           disk. Takes a quarter of an hour and 10 GB.
+
 burst, steady, idle and pages run on each of --databases, the others on the first of them; procrastinate, which has no
 other, on PostgreSQL only. Figures of one run can be compared with each other, and with those of another machine hardly:
 close what else is running, and look at ratios first. Statements are counted with commits and without BEGIN. Steady,
-latency, takeover and idle measure processes from outside, and need Linux.
+latency, takeover, idle and cleanup measure processes from outside, and need Linux.
 
 examples:
   python -m benchmarks steady --databases postgres
@@ -88,13 +91,13 @@ PLANS = {
         amount=60, option="seconds", contenders=("hotdata", "stock", "procrastinate"), each_database=True
     ),
 }
-WHICH = ["burst", *PLANS, "refresh", "read", "stampede", "admin", "age", "pages"]
+WHICH = ["burst", *PLANS, "refresh", "read", "stampede", "admin", "age", "pages", "cleanup"]
 WITHOUT_REDIS = " without Redis"
 
 
 @contextmanager
-def services(databases: list[str]) -> Iterator[dict[str, dict[str, str]]]:
-    """A Redis and the databases; yields the environment for each database."""
+def services(databases: list[str], *, careful: bool = False) -> Iterator[dict[str, dict[str, str]]]:
+    """A Redis and the databases; yields the environment for each. A `careful` PostgreSQL writes to its disk."""
     with ExitStack() as running:
         # Short, for Unix sockets; open to the account that runs PostgreSQL for root.
         directory = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="hd-bench-", dir="/tmp")))
@@ -102,7 +105,7 @@ def services(databases: list[str]) -> Iterator[dict[str, dict[str, str]]]:
         redis = running.enter_context(redis_server(directory / "redis", keep=False))
         urls = {"sqlite": f"sqlite:///{directory / 'bench.sqlite3'}"}
         if "postgres" in databases:
-            url = running.enter_context(postgres_server(directory / "postgres"))
+            url = running.enter_context(postgres_server(directory / "postgres", careful=careful))
             urls["postgres"] = url.rpartition("/")[0] + "/postgres"  # the database that every cluster has
         environments = {name: environment(redis, urls[name]) for name in databases}
         if "postgres" in databases:
@@ -203,6 +206,11 @@ def run_pages(environments: dict[str, dict[str, str]]) -> None:
             show(f"{page}, on {database}", measured)
 
 
+def run_cleanup(rows: int) -> None:
+    with services(["postgres"], careful=True) as environments:
+        show("cleanup on postgres", run(["cleanup", "hotdata", str(rows)], environments["postgres"]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -215,14 +223,20 @@ def main() -> None:
     parser.add_argument("--policies", action="store_true", help="burst: also with every policy of a job set")
     parser.add_argument("--seconds", type=int, help="how long steady, idle and age are watched")
     parser.add_argument("--times", type=int, help="how often latency and takeover repeat each action")
+    parser.add_argument("--rows", type=int, default=5_000_000, help="how many cleanup deletes")
     parser.add_argument(
         "--databases", nargs="+", default=["postgres", "sqlite"], choices=["postgres", "sqlite"]
     )
     options = parser.parse_args()
     if unknown := set(options.which) - set(WHICH):
         parser.error(f"There is no benchmark {', '.join(sorted(unknown))}. There are: {', '.join(WHICH)}.")
+    names = options.which or WHICH
+    if "cleanup" in names:
+        run_cleanup(options.rows)
     with services(options.databases) as environments:
-        for name in options.which or WHICH:
+        for name in names:
+            if name == "cleanup":
+                continue
             if name == "burst":
                 run_burst(environments, options.jobs, policies=options.policies)
             elif name in PLANS:

@@ -17,12 +17,13 @@ from django.core.management import call_command
 
 from benchmarks.calls import Calls
 
-# Those whose contenders are processes of their own, and what their amount is: seconds, or times.
+# Those whose contenders are processes of their own, and what their amount is: seconds, times or rows.
 OF_PROCESSES: dict[str, Callable[[str], float]] = {
     "steady": float,
     "latency": int,
     "takeover": int,
     "idle": float,
+    "cleanup": int,
 }
 
 

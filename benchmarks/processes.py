@@ -82,6 +82,16 @@ class Contender:
     def pid(self) -> int:
         return self._process.pid
 
+    def finish(self, timeout: float) -> str:
+        """Wait until it has ended by itself, and well; all that it said. Raises RuntimeError otherwise."""
+        deadline = time.monotonic() + timeout
+        while self._process.poll() is None and time.monotonic() < deadline:
+            time.sleep(POLL)
+        self._reader.join(timeout=1)
+        if self._process.poll() != 0:
+            raise RuntimeError(f"{' '.join(self._command)} came to nothing:\n{self._said}")
+        return self._said
+
     def says(self, text: str) -> bool:
         return text in self._said
 

@@ -38,16 +38,16 @@ class PostgresServer:
     """A new PostgreSQL with its files in `directory`, which must be short; can be stopped and started again.
 
     What was committed survives any stop when it is `durable`; otherwise the last commits may be lost by an
-    immediate one.
+    immediate one. One that is `careful` writes to its disk as one in production does.
     """
 
-    def __init__(self, directory: Path, *, durable: bool) -> None:
+    def __init__(self, directory: Path, *, durable: bool, careful: bool = False) -> None:
         directory.mkdir(mode=0o700)
         self.url = f"postgres://postgres@/{directory}/hotdata"
         self._directory = directory
         self._account = _account(directory)
         self._programs = _runnable(_programs(), directory, self._account)
-        self._settings = CARELESS + ROOMY + ([] if durable else FORGETFUL)
+        self._settings = ROOMY + ([] if careful else CARELESS) + ([] if durable else FORGETFUL)
         self._process: subprocess.Popen[Any] | None = None
         initialize = [str(self._programs / "initdb"), "--pgdata", str(directory / "data")]
         initialize += ["--username", "postgres", "--auth", "trust", "--encoding", "UTF8"]
@@ -75,9 +75,9 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(directory: Path) -> Iterator[str]:
+def postgres_server(directory: Path, *, careful: bool = False) -> Iterator[str]:
     """Run a new PostgreSQL with its files in `directory`, which must be short, and yield its URL."""
-    server = PostgresServer(directory, durable=False)
+    server = PostgresServer(directory, durable=careful, careful=careful)
     try:
         server.start()
         yield server.url

@@ -144,7 +144,10 @@ class CleanUp:
             step.rows(), by=step.by, pace=self.pace, deleted=lambda count: self._note(step.kind, count)
         )
         if rows:
-            logger.info("retention.deleted kind=%s by=%s rows=%s", step.kind, step.by, rows)
+            longest = self.pace.longest * 1000
+            logger.info(
+                "retention.deleted kind=%s by=%s rows=%s longest_ms=%.1f", step.kind, step.by, rows, longest
+            )
 
     def _steps(self) -> Iterator[_Step]:
         for limit in self._limits:

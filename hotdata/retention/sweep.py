@@ -44,6 +44,7 @@ def sweep(rows: QuerySet[Any], *, by: str, pace: Pace, deleted: Callable[[int], 
             failures += 1
             if failures > MOST_FAILURES or not _took_too_long(error):
                 raise
+            logger.info("retention.too_long table=%s rows=%s", rows.model._meta.db_table, len(batch))
             pace.gave_up()
             pace.rest(failures * LIMIT)
             continue
