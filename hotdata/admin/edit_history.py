@@ -10,10 +10,10 @@ from typing import Any
 from django.db import models
 from django.utils.translation import gettext as _
 
-from hotdata.admin.fields import span
 from hotdata.models.history import reverted_to
 from hotdata.observing.edits import ABSENT, CREATED, DELETED, NOT_OF_INTEREST, Change, Edit, changes
 from hotdata.pages.words import NONE, absolute
+from hotdata.spans import span
 
 LONGEST_SHOWN = 2000  # characters of a value
 

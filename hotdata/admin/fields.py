@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import zoneinfo
 from datetime import timedelta
 from typing import Any
@@ -12,29 +11,11 @@ from typing import Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
-from django.utils.duration import duration_string
 from django.utils.translation import gettext as _
 
+from hotdata.spans import read_span, span
+
 MOST_OF_SPAN = 40  # characters
-MILLISECOND = timedelta(milliseconds=1)
-UNITS = {
-    "d": timedelta(days=1),
-    "h": timedelta(hours=1),
-    "min": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-    "ms": MILLISECOND,
-}
-SPELLINGS = {
-    "d": ["d", "day", "days", "天", "日"],
-    "h": ["h", "hr", "hour", "hours", "小时", "时"],
-    "min": ["min", "m", "mins", "minute", "minutes", "分钟", "分"],
-    "s": ["s", "sec", "secs", "second", "seconds", "秒"],
-    "ms": ["ms", "毫秒"],
-}
-WORDS = {word: unit for unit, words in SPELLINGS.items() for word in words}
-UNIT = "|".join(sorted(WORDS, key=len, reverse=True))
-PART = re.compile(rf"(\d+(?:\.\d+)?)\s*({UNIT})(?![a-z])", re.IGNORECASE)
-SPAN = re.compile(rf"\s*(?:{PART.pattern}\s*)+", re.IGNORECASE)
 
 
 class TypedJSONField(forms.JSONField):
@@ -74,7 +55,7 @@ class SpanField(forms.DurationField):
             value = value.strip()
             if len(value) > MOST_OF_SPAN:
                 raise ValidationError(self.error_messages["invalid"], code="invalid")
-            read = _read_span(value)
+            read = read_span(value)
             if read is not None:
                 return read
         return super().to_python(value)
@@ -108,39 +89,3 @@ def zone_names() -> list[str]:
         for name in zoneinfo.available_timezones()
         if not name.startswith(("posix/", "right/", "SystemV/"))
     )
-
-
-def span(value: timedelta) -> str:
-    """A duration in units, exactly: 1 h 30 min. What has parts of a millisecond is left in Django's own form."""
-    if value < timedelta(0) or value % MILLISECOND:
-        return duration_string(value)
-    parts, rest = [], value
-    for unit, length in UNITS.items():
-        count, rest = divmod(rest, length)
-        if count:
-            parts.append(_counted(count, unit))
-    return " ".join(parts) or _counted(0, "s")
-
-
-def _counted(count: int, unit: str) -> str:
-    """So many of a unit, in the active language: what `SPELLINGS` has, for it is read again."""
-    texts = {
-        "d": _("%(n)s d"),
-        "h": _("%(n)s h"),
-        "min": _("%(n)s min"),
-        "s": _("%(n)s s"),
-        "ms": _("%(n)s ms"),
-    }
-    return texts[unit] % {"n": count}
-
-
-def _read_span(text: str) -> timedelta | None:
-    """What a text of counts with units comes to; None for any other text."""
-    if not SPAN.fullmatch(text):
-        return None
-    try:
-        return sum(
-            (float(count) * UNITS[WORDS[unit.lower()]] for count, unit in PART.findall(text)), timedelta(0)
-        )
-    except OverflowError:
-        return None
