@@ -207,9 +207,13 @@ class Job(Policies, Pausable):
             Schedule.objects.lock(self.name)
             if not self._state.adding and not Job.objects.filter(pk=self.pk, name=self.name).exists():
                 raise ValueError("A job's name is its identity and can't be changed. Make a new job instead.")
-            super().save(*args, **kwargs)
-            Schedule.objects.plan(self, timezone.now())
+            self.save_locked(timezone.now(), *args, **kwargs)
             ChangeCounter.bump()
+
+    def save_locked(self, now: datetime, *args: Any, **kwargs: Any) -> None:
+        """`save`, for a caller who has locked the schedule, keeps the name, and bumps the counter."""
+        super().save(*args, **kwargs)
+        Schedule.objects.plan(self, now)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
         """Delete the definition. Its history stays; what waited to run is cancelled."""

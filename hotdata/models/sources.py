@@ -187,8 +187,12 @@ class Source(Budget, Upkeep, Acceptance):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with transaction.atomic():
-            super().save(*args, **kwargs)
+            self.save_uncounted(*args, **kwargs)
             ChangeCounter.bump()
+
+    def save_uncounted(self, *args: Any, **kwargs: Any) -> None:
+        """`save`, for a caller who bumps the counter in the same transaction."""
+        super().save(*args, **kwargs)
 
     def define(self, **fields: Any) -> None:
         """Set `fields`, and all others but the name to their defaults. Nothing is checked or saved."""
