@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import stampede
+from benchmarks import cleanup, stampede
 from benchmarks.processes import LOG
 from tools.postgres_server import postgres_server
 from tools.redis_server import redis_server
@@ -51,7 +51,7 @@ pages      the admin's lists and pages of runs and API calls over 1,000,000 of e
            it. Takes ten minutes, most of which goes into filling the table.
 
 cleanup    how late runs start while cleanup_logs deletes --rows 5000000 beside them, on a PostgreSQL that writes to its
-           disk. Takes a quarter of an hour and 10 GB.
+           disk. By command and as a job. Takes half an hour and 10 GB.
 
 burst, steady, idle and pages run on each of --databases, the others on the first of them; procrastinate, which has no
 other, on PostgreSQL only. Figures of one run can be compared with each other, and with those of another machine hardly:
@@ -208,7 +208,11 @@ def run_pages(environments: dict[str, dict[str, str]]) -> None:
 
 def run_cleanup(rows: int) -> None:
     with services(["postgres"], careful=True) as environments:
-        show("cleanup on postgres", run(["cleanup", "hotdata", str(rows)], environments["postgres"]))
+        for contender in cleanup.CONTENDERS:
+            show(
+                f"cleanup {contender} on postgres",
+                run(["cleanup", contender, str(rows)], environments["postgres"]),
+            )
 
 
 def main() -> None:

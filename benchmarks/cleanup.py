@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -77,7 +77,39 @@ def make_jobs(first: float) -> None:
         ).save()
 
 
-def measure(rows: int, calls: Calls) -> dict[str, Any]:
+def by_command(rows: int, calls: Calls) -> dict[str, Any]:
+    """The clean-up is a process of its own."""
+
+    def clean_up() -> str:
+        with Contender(*CLEAN_UP) as process:
+            return process.finish(LONGEST)
+
+    return measure(rows, calls, clean_up)
+
+
+def as_a_job(rows: int, calls: Calls) -> dict[str, Any]:
+    """The clean-up is a run, in a thread of the scheduler that fires the others."""
+    from django.utils import timezone
+
+    from hotdata.models import Job, Run
+    from hotdata.models.runs import Cause
+
+    def clean_up() -> str:
+        job = Job(name="clean", task="cleanup_logs", params={"kinds": ["runs", "calls"]}, timeout=None)
+        job.trigger, job.run_at = "date", timezone.now() + timedelta(days=1)
+        job.save()
+        run = job.request_run(Cause.MANUAL)
+        finished = Run.objects.finished().filter(id=run.id)
+        deadline = time.monotonic() + LONGEST
+        while not finished.exists() and time.monotonic() < deadline:
+            time.sleep(1)
+        return finished.get().log
+
+    return measure(rows, calls, clean_up)
+
+
+def measure(rows: int, calls: Calls, clean_up: Callable[[], str]) -> dict[str, Any]:
+    """`clean_up` returns the log of its work."""
     from django.utils import timezone
 
     from hotdata.models import Run
@@ -90,29 +122,21 @@ def measure(rows: int, calls: Calls) -> dict[str, Any]:
         alone = time.time()
         time.sleep(BEFORE)
         began = time.time()
-        done = clean_up()
+        log = clean_up()
         ended = time.time()
         time.sleep(LAST_CALLS)
     calls.read()
-    assert done["deleted"] == rows, done
+    deleted = sum(int(number) for number in re.findall(r"retention.deleted .*rows=(\d+)", log))
+    assert deleted == rows, log
     return {
-        **done,
+        "deleted": deleted,
+        "longest_batch_ms": max(float(longest) for longest in re.findall(r" longest_ms=([\d.]+)", log)),
+        "batches_ended": len(re.findall("retention.too_long", log)),
         "seconds": ended - began,
         "rows_per_second": rows / (ended - began),
         **lateness("before", [call for call in calls.seen if alone <= call.due < began]),
         **lateness("meanwhile", [call for call in calls.seen if began <= call.due < ended]),
         "never_started": Run.objects.filter(started_at__isnull=True).finished().count(),
-    }
-
-
-def clean_up() -> dict[str, Any]:
-    """Run the command; what it says of its work."""
-    with Contender(*CLEAN_UP) as process:
-        said = process.finish(LONGEST)
-    return {
-        "deleted": sum(int(rows) for rows in re.findall(r"retention.deleted .*rows=(\d+)", said)),
-        "longest_batch_ms": max(float(longest) for longest in re.findall(r" longest_ms=([\d.]+)", said)),
-        "batches_ended": len(re.findall("retention.too_long", said)),
     }
 
 
@@ -126,4 +150,4 @@ def lateness(when: str, seen: Sequence[Call]) -> dict[str, Any]:
     }
 
 
-CONTENDERS = {"hotdata": measure}
+CONTENDERS = {"by command": by_command, "as a job": as_a_job}

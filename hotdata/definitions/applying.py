@@ -135,13 +135,19 @@ class _Work:
         pinned = {key.key: key for key in source.pinned.all()}
         for gone in step.unpinned:
             self._because(pinned[gone]).delete()
+        new: list[Key] = []
         for name, fields in wanted.keys.items():
             key = pinned.get(name) or Key(source=source, key=name)
-            if key.pk is not None and same(KEY.written(key), fields):
+            if not key._state.adding and same(KEY.written(key), fields):
                 continue
             KEY.put(key, fields)
-            if self._is_good(key, f"sources.{step.name}.{KEYS}.{name}"):
-                self._because(key).save()
+            if not self._is_good(self._because(key), f"sources.{step.name}.{KEYS}.{name}"):
+                continue
+            if key._state.adding:
+                new.append(key)
+            else:
+                key.save()
+        Key.objects.bulk_create(new)
 
     def _save_job(self, step: Step) -> None:
         job = Job.objects.filter(name=step.name).first() or Job(name=step.name, created_at=self._now)
@@ -155,7 +161,12 @@ class _Work:
     def _is_good(self, row: models.Model, path: str) -> bool:
         """Whether the model accepts it; what it has against it is noted."""
         try:
-            row.full_clean()
+            if isinstance(row, Key):
+                # A source may have thousands. Which there are was compared, and its row is locked.
+                row.clean_fields(exclude=["source"])
+                row.clean()
+            else:
+                row.full_clean()
         except ValidationError as error:
             for field, messages in error.message_dict.items():
                 for message in messages:

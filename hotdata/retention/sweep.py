@@ -34,7 +34,8 @@ def sweep(rows: QuerySet[Any], *, by: str, pace: Pace, deleted: Callable[[int], 
     done, reached, failures = 0, None, 0
     while True:
         ahead = rows if reached is None else rows.filter(**{f"{by}__gte": reached})
-        batch = list(ahead.order_by(by).values_list("pk", by)[: pace.size])
+        size = pace.size
+        batch = list(ahead.order_by(by).values_list("pk", by)[:size])
         if not batch:
             return done
         began = pace.clock()
@@ -52,6 +53,8 @@ def sweep(rows: QuerySet[Any], *, by: str, pace: Pace, deleted: Callable[[int], 
         done += count
         if count:
             deleted(count)
+        if len(batch) < size:
+            return done
         pace.rest(pace.clock() - began)
 
 

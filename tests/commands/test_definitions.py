@@ -140,6 +140,7 @@ def test_one_site_is_piped_into_another(child_environment: dict[str, str]) -> No
     done = run("applydefs", "-", stdin=FILE.encode())
     assert done.returncode == 0, done.stderr
     assert Job.objects.get().cron == "*/5 * * * *"
+    assert Job.history.get().history_change_reason == "applied from standard input"
     assert run("exportdefs").stdout == FILE.encode()
     refused = run("applydefs", "-", stdin=b"version: 1\njobs: &a []")
     assert refused.returncode == 1

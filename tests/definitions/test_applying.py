@@ -186,6 +186,13 @@ def test_a_pause_stays_as_it_is() -> None:
     assert (job.paused, job.pause_note, job.paused_by, job.title) == (True, "Moving.", "grace", "another")
 
 
+def test_a_source_with_many_keys_takes_no_query_for_each(django_assert_max_num_queries: Any) -> None:
+    keys = "".join(f"      K{number}: {{weight: 2}}\n" for number in range(500))
+    with django_assert_max_num_queries(60):
+        applied(f"version: 1\n{SOURCE}{keys}")
+    assert Key.objects.count() == Key.history.count() == 501
+
+
 # What isn't in the file
 
 

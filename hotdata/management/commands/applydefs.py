@@ -68,7 +68,7 @@ class Command(BaseCommand):
                 prune=options["prune"],
                 dry_run=dry_run,
                 expect=options["expect"],
-                reason=options["reason"] or f"applied from {Path(options['file']).name}",
+                reason=options["reason"] or f"applied from {_shown(options['file'])}",
             )
         except BadDocument as error:
             for problem in error.problems:
@@ -97,6 +97,10 @@ class Command(BaseCommand):
             self.stdout.write(f"Plan {plan.digest}, not applied: {plan.summary}.")
         else:
             self.stdout.write(f"Applied plan {plan.digest}: {plan.summary}.")
+
+
+def _shown(name: str) -> str:
+    return "standard input" if name == STDIN else Path(name).name
 
 
 def _content(name: str) -> bytes:
