@@ -29,6 +29,11 @@ def shortened(text: str, limit: int) -> str:
     return f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[len(text) - half :]}"
 
 
+def printable(text: str) -> str:
+    """`text` with nothing in it that does something to a terminal, such as to clear it or to turn it around."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
+
+
 def storable(text: str) -> str:
     """`text` without the secrets of upstreams, and without NUL and halves of surrogate pairs.
 

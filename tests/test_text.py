@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
-from hotdata.text import holds_secret, shortened, storable, without_secrets
+from hotdata.text import holds_secret, printable, shortened, storable, without_secrets
 
 SECRET = "s3same/open+now=="
 
@@ -72,3 +72,8 @@ def test_json_data_is_freed_of_secrets_wherever_they_stand() -> None:
         "n": 2.5,
         "ok": True,
     }
+
+
+def test_what_is_printable_does_nothing_to_a_terminal() -> None:
+    assert printable("北京 – é") == "北京 – é"
+    assert printable("\x1b[2J\r\n\u202e\x9b") == "\\u001b[2J\\u000d\\u000a\\u202e\\u009b"

@@ -18,11 +18,12 @@ from django.db import IntegrityError, models, transaction
 from hotdata.definitions.documents import KEYS, Definition, Document
 from hotdata.definitions.export import definition_of, is_over
 from hotdata.definitions.plans import Plan, Step, Verb, make
-from hotdata.definitions.reading import BadDocument, printable, shortened
+from hotdata.definitions.reading import BadDocument, first_of
 from hotdata.definitions.shapes import JOB, KEY, SOURCE, same
 from hotdata.exceptions import BadTrigger, HotdataError
 from hotdata.models import ChangeCounter, Job, Key, Schedule, Source
 from hotdata.models.history import edited_by
+from hotdata.text import printable
 
 MAX_REASON = 100  # characters
 
@@ -119,7 +120,7 @@ class _Work:
         for step in self._steps(plan, "jobs", Verb.CREATE, Verb.CHANGE):
             self._save_job(step)
         if self._problems:
-            raise BadDocument(shortened(self._problems))
+            raise BadDocument(first_of(self._problems))
 
     @staticmethod
     def _steps(plan: Plan, section: str, *verbs: Verb) -> Iterator[Step]:

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from hotdata.definitions.documents import KEYS, SECTIONS, Definition, Document, Written
-from hotdata.definitions.reading import printable
 from hotdata.definitions.shapes import JOB, KEY, SOURCE, Shape, same
+from hotdata.text import printable
 
 LONGEST_SHOWN = 200  # characters of a value
 DIGEST = 12  # characters

@@ -18,6 +18,7 @@ from hotdata.definitions.documents import KEYS, SECTIONS, VERSION, Definition, D
 from hotdata.definitions.shapes import JOB, KEY, SOURCE, Shape, read, written
 from hotdata.exceptions import HotdataError
 from hotdata.keys import check_key
+from hotdata.text import printable
 
 MOST_BYTES = 2_000_000
 DEEPEST = 30
@@ -115,7 +116,7 @@ class _Reader:
         for name in said:
             self._unknown(name, name, ("version", *SECTIONS))
         if self._problems:
-            raise BadDocument(shortened(self._problems))
+            raise BadDocument(first_of(self._problems))
         return Document(**found, lines=self._lines)
 
     def _definition(self, name: str, node: yaml.Node, path: str, shape: Shape) -> Definition:
@@ -231,13 +232,8 @@ def _finite(number: float) -> float:
     return number
 
 
-def shortened(problems: list[str]) -> list[str]:
+def first_of(problems: list[str]) -> list[str]:
     """The first of many problems, with a word on how many more there are."""
     if len(problems) <= MOST_TOLD:
         return problems
     return [*problems[:MOST_TOLD], f"… and {len(problems) - MOST_TOLD:,} more."]
-
-
-def printable(text: str) -> str:
-    """`text` with nothing in it that does something to a terminal."""
-    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)

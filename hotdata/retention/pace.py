@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-AIM = 0.03  # seconds that a batch should take
+AIM = 0.02  # seconds that a batch should take
 LIMIT = 0.1  # seconds that none may; where the database can, it ends one that does
 FIRST = 100  # rows
 LEAST, MOST = 5, 5_000  # rows
