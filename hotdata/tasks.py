@@ -75,7 +75,10 @@ def warm_up(
 
 @hotdata.task
 def cleanup_logs(days: Age | None = None, kinds: list[KindOfRecords] | None = None) -> dict[str, Any]:
-    """Delete records that are older than the settings say, or than some days; of all kinds, or of some."""
+    """Delete records that are older than the settings say, or than some days; of all kinds, or of some.
+
+    :param kinds: One on each line: runs, calls, freshness, components, alerts, deliveries or usage.
+    """
     try:
         shares = cleanup.shares(kinds or (), days)
     except ValueError as error:

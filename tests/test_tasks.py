@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from redis import Redis
 
 import hotdata
 from hotdata import registry
+from hotdata.conf import RETAINED
 from hotdata.exceptions import UnknownKey
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.runner import execute, make_context, perform
@@ -337,6 +339,11 @@ def test_cleanup_logs_refuses_what_it_can_not_do(params: dict[str, Any], said: s
     outcome = performed("cleanup_logs", **params)
     assert (outcome.state, outcome.permanent) == (State.FAILED, True)
     assert re.search(said, outcome.error)
+
+
+def test_cleanup_logs_tells_operators_which_kinds_there_are() -> None:
+    told = inspect.getdoc(registry.tasks.get("cleanup_logs").function) or ""
+    assert set(RETAINED) <= set(re.findall(r"\w+", told.partition(":param kinds:")[2]))
 
 
 @pytest.mark.parametrize("days", [0, -1, 10**9])
