@@ -16,7 +16,7 @@ import msgspec
 
 from hotdata.definitions.documents import KEYS, SECTIONS, Definition, Document, Written
 from hotdata.definitions.shapes import JOB, KEY, SOURCE, Shape, same
-from hotdata.text import printable
+from hotdata.text import printable, storable
 
 LONGEST_SHOWN = 200  # characters of a value
 DIGEST = 12  # characters
@@ -199,6 +199,6 @@ def _words(one: Difference) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value in one line of JSON, with nothing in it that does something to a terminal."""
-    text = printable(json.dumps(value, ensure_ascii=False))
+    """A value in one line of JSON, without secrets, and with nothing in it that does something to a terminal."""
+    text = printable(storable(json.dumps(value, ensure_ascii=False)))
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

@@ -15,13 +15,13 @@ from typing import Any
 import yaml
 
 from hotdata.definitions.documents import KEYS, SECTIONS, VERSION, Definition, Document
-from hotdata.definitions.shapes import JOB, KEY, SOURCE, Shape, read, written
+from hotdata.definitions.shapes import JOB, KEY, SOURCE, Shape, read, same, written
 from hotdata.exceptions import HotdataError
 from hotdata.keys import check_key
 from hotdata.text import printable
 
 MOST_BYTES = 2_000_000
-DEEPEST = 30
+DEEPEST = 100
 MOST_TOLD = 100
 
 
@@ -103,7 +103,7 @@ class _Reader:
     def document(self, root: yaml.Node | None) -> Document:
         said = self._members(root, "") if root is not None else {}
         version = said.pop("version", None)
-        if version is None or self._value(version, "version") != VERSION:
+        if version is None or not same(self._value(version, "version"), VERSION):
             line = 1 if version is None else version.start_mark.line + 1
             self._problems.append(f"line {line}: the file must say `version: {VERSION}`.")
         found = {}
@@ -211,7 +211,7 @@ class _Reader:
 
     def _problem(self, path: str, what: str) -> None:
         line = self._lines.get(path, 1)
-        self._problems.append(f"line {line}: {printable(path)}: {what}")
+        self._problems.append(f"line {line}: {printable(path) or 'the file'}: {what}")
 
     def _check_text(self, text: str, path: str, line: int) -> None:
         """Note a text that no database can hold."""

@@ -162,6 +162,13 @@ def test_only_what_is_different_is_saved_and_each_difference_is_told() -> None:
     assert Source.objects.get().pinned_keys() == ["A", "B"]
 
 
+def test_a_secret_that_was_there_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    applied(BOTH)
+    Source.objects.update(headers={"X-API-Key": "S3cretPass-of-the-vendor"})
+    monkeypatch.setenv("HOTDATA_SECRET_VENDOR", "S3cretPass-of-the-vendor")
+    assert list(applied(BOTH).lines()) == ["~ source s", '-     headers.X-API-Key: "[secret]"']
+
+
 def test_a_field_that_the_file_leaves_out_becomes_its_default() -> None:
     applied(BOTH + "    title: Stocks\n    timeout: null\n")
     plan = applied(BOTH)
