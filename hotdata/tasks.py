@@ -19,7 +19,7 @@ from hotdata.freshness import planner, refresh
 from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
 from hotdata.models.sources import SourceName
-from hotdata.observing import freshness, health
+from hotdata.observing import components, freshness, health
 from hotdata.retention import cleanup, thinning
 from hotdata.retention.cleanup import CleanUp
 
@@ -97,11 +97,11 @@ def roll_up_freshness() -> dict[str, int]:
 
 @hotdata.task
 def health_check() -> dict[str, Any]:
-    """Check database, Redis, scheduler and sources; keep only what changed and the latest runs."""
+    """Check all components and put on record how each is; keep the latest runs and those that found a change."""
     run = hotdata.current_run()
     run.notable = True  # until it is known to be as before: a check that can't be made is a change, too
     report = health.check()
-    run.notable = report.state != health.last_state(run.job, before=run.id)
+    run.notable = bool(components.record(report))
     thinning.thin_out(run.job)
     return report.to_json()
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, quote_plus
+
+from django.conf import settings
 
 from hotdata.conf import SECRET_PREFIX, conf
 
@@ -14,6 +17,8 @@ LONGEST_ID = 18  # digits of a number that every database holds as a row's id
 REDACTED = "[secret]"
 SHORTEST_SECRET = 4  # characters; shorter ones stand in half of all texts by chance
 SHORTEST_TELLING = 8  # characters; where a shorter one stands, it may well do so by chance
+IN_A_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
+"""The name and password of a URL that has them."""
 
 
 def is_number(text: str, digits: int = LONGEST_ID) -> bool:
@@ -45,6 +50,15 @@ def storable(text: str) -> str:
     for secret in _secrets(SHORTEST_SECRET):
         text = text.replace(secret, REDACTED)
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def without_credentials(text: str) -> str:
+    """`text`, such as an error of a database, without the site's own passwords, as well as `storable`."""
+    for database in settings.DATABASES.values():
+        password = str(database.get("PASSWORD") or "")
+        if len(password) >= SHORTEST_SECRET:
+            text = text.replace(password, REDACTED)
+    return storable(IN_A_URL.sub(REDACTED, text))
 
 
 def holds_secret(text: str) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import pytest
 import time_machine
 from django.core.exceptions import ValidationError
+from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 from redis import Redis
@@ -25,10 +26,11 @@ from hotdata.execution.runner import execute, make_context, perform
 from hotdata.freshness import meters
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.meters import Served
-from hotdata.models import ApiCall, FreshnessHour, Job, Run, Source
+from hotdata.models import ApiCall, Component, ComponentChange, FreshnessHour, Job, Run, Source
+from hotdata.models.components import Health
 from hotdata.models.runs import State
-from hotdata.observing import health
-from hotdata.observing.health import Health, Part, Report
+from hotdata.observing import components, health
+from hotdata.observing.health import Part, Report
 from project.demo.upstream import DemoUpstream
 from tests.builders import NODE, caches_at, make_call, make_job, make_run, make_source, store
 from tests.freshness.conftest import close_upstreams
@@ -399,16 +401,40 @@ def test_a_health_check_succeeds_and_reports_whatever_it_finds() -> None:
     assert run.result["parts"]["scheduler"]["state"] == "down"
 
 
-def test_a_health_check_is_notable_when_the_state_is_another_than_before(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_health_check_puts_every_component_on_record_and_what_changed(settings: Settings) -> None:
+    job = make_job(task="health_check")
+    make_source(name="stock")
+    check_health(job)
+    check_health(job)
+    names = ["database", "jobs", "migrations", "redis", "scheduler", "source:stock"]
+    assert list(Component.objects.values_list("name", flat=True)) == names
+    assert sorted(ComponentChange.objects.values_list("component", flat=True)) == names
+    settings.CACHES = caches_at(f"redis://{closed_port()}/0")
+    check_health(job)
+    change = ComponentChange.objects.get(component="redis", before="ok")
+    assert (change.after, change.detail) == ("down", Component.objects.get(name="redis").detail)
+
+
+def test_a_health_check_is_notable_when_it_found_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job(task="health_check", keep_runs=100)
     notable = []
     for state in (Health.OK, Health.OK, Health.DOWN, Health.DOWN, Health.OK):
-        report = Report(parts={"redis": Part(state=state, detail="")})
-        monkeypatch.setattr(health, "check", lambda report=report: report)
+        monkeypatch.setattr(
+            health, "check", lambda state=state: Report(parts={"redis": Part(state=state, detail="")})
+        )
         notable.append(check_health(job).notable)
     assert notable == [True, False, True, False, True]
+
+
+def test_a_health_check_that_can_not_be_put_on_record_fails_and_is_notable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(report: Report) -> list[ComponentChange]:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(components, "record", fail)
+    run = check_health(make_job(task="health_check"))
+    assert (run.state, run.notable) == (State.FAILED, True)
 
 
 def test_health_checks_keep_their_latest_hundred_and_what_changed() -> None:
@@ -428,6 +454,7 @@ def test_health_checks_keep_their_latest_hundred_and_what_changed() -> None:
         )
         for number in range(150)
     )
+    components.record(health.check())
     check = check_health(job)
     kept = Run.objects.of_job(job.name)
     assert kept.filter(pk=changed.pk).exists()

@@ -15,7 +15,10 @@ class Health(models.TextChoices):
 
 
 class Component(models.Model):
-    """One component, as the latest check saw it. Named ``database``, ``redis``, ``scheduler``, ``source:NAME``."""
+    """One component, as the latest check saw it.
+
+    Named ``database``, ``redis``, ``migrations``, ``scheduler``, ``jobs`` and ``source:NAME``.
+    """
 
     name = models.CharField(_("name"), max_length=120, unique=True)
     state = models.CharField(_("state"), max_length=20, choices=Health)
@@ -44,7 +47,9 @@ class ComponentChange(models.Model):
     before = models.CharField(
         _("before"), max_length=20, choices=Health, blank=True, help_text=_("Empty: it is new.")
     )
-    after = models.CharField(_("after"), max_length=20, choices=Health)
+    after = models.CharField(
+        _("after"), max_length=20, choices=Health, blank=True, help_text=_("Empty: it is gone.")
+    )
     detail = models.TextField(_("detail"), blank=True)
     at = models.DateTimeField(_("at"))
 

@@ -78,6 +78,12 @@ class Tenure:
         """Whether `node`, who would hold it for `ttl`, may take it."""
         return self.holder in ("", node) or not timedelta(0) < self.free_in <= PLAUSIBLE * ttl
 
+    def renewed_ago(self, ttl: timedelta) -> timedelta | None:
+        """How long ago its holder took or renewed it, each time for `ttl`; None when nobody is known to hold it."""
+        if not self.holder or self.free_in > PLAUSIBLE * ttl:
+            return None
+        return ttl - self.free_in
+
 
 class Lease(models.Model):
     """A single row (``id=1``): who leads, in which epoch, until when.

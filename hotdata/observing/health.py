@@ -1,13 +1,14 @@
-"""Is everything well? Checks the parts that hot data depends on, each by itself.
+"""Is everything well? Checks the components that hot data depends on, each by itself.
 
 A part is ``ok``, ``degraded`` (it works, but somebody should look) or ``down``. The whole is as bad as its
-worst part. A check that fails to check is ``down`` itself; none stops the others.
+worst part. A check that fails to check is ``down`` itself; none stops the others. What is found goes on record in
+`components`; `bounded` has the same checks for who can't wait for a database that hangs.
 """
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,23 +16,22 @@ from typing import Any
 
 from django.db import Error as AnyDatabaseError
 from django.db import connection
-from django.db.models import Min
+from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
+from hotdata.conf import conf
 from hotdata.exceptions import HotdataError
 from hotdata.freshness import entries, planner
-from hotdata.models import ApiCall, Run, Schedule, Source
-from hotdata.models.runs import WAITING, State
-from hotdata.observing import schedulers
+from hotdata.models import ApiCall, Lease, Run, Schedule, Source
+from hotdata.models.components import Health
+from hotdata.models.runs import WAITING
+from hotdata.text import without_credentials
 
 LAG_TOLERATED = timedelta(seconds=15)
-
-
-class Health(enum.StrEnum):
-    OK = "ok"
-    DEGRADED = "degraded"
-    DOWN = "down"
-
+MIGRATED_FOR = (
+    60.0  # seconds; to look costs as much as all other checks together, and code and tables rarely part
+)
+MOST_DETAIL = 500  # characters
 
 ORDER = list(Health)
 
@@ -44,55 +44,58 @@ class Part:
     detail: str
 
 
+Look = Callable[[], Part]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """The health of all parts, by name."""
+    """The health of all parts, by name, and when the first of them was looked at."""
 
     parts: dict[str, Part] = field(default_factory=dict)
+    at: datetime = field(default_factory=timezone.now)
 
     @property
     def state(self) -> Health:
-        return max((part.state for part in self.parts.values()), key=ORDER.index, default=Health.OK)
+        return worst(part.state for part in self.parts.values())
+
+    @property
+    def knows_sources(self) -> bool:
+        """Whether a source that is not among the parts is gone, and not just unseen."""
+        return DATABASE in self.parts and self.parts[DATABASE].state != Health.DOWN
 
     def to_json(self) -> dict[str, Any]:
         return {"state": self.state, "parts": {name: asdict(part) for name, part in self.parts.items()}}
 
 
+def worst(states: Iterable[Health]) -> Health:
+    """The worst of `states`; ``ok`` where there are none."""
+    return max(states, key=ORDER.index, default=Health.OK)
+
+
 def check() -> Report:
     """Look at every part now."""
-    now = timezone.now()
-    checks: dict[str, Callable[[], Part]] = {
-        "database": _database,
-        "redis": _redis,
-        "scheduler": partial(_scheduler, now),
-    }
-    parts = {name: _careful(look) for name, look in checks.items()}
-    if parts["database"].state != Health.DOWN:
-        for source in Source.objects.enabled().prefetch_related("pinned"):
-            parts[f"source:{source.name}"] = _careful(partial(_source, source, now))
-    return Report(parts=parts)
+    at = timezone.now()
+    parts = {name: careful(look) for name, look in LOOKS.items()}
+    report = Report(parts=parts, at=at)
+    if report.knows_sources:
+        parts |= {name: careful(look) for name, look in source_looks().items()}
+    return report
 
 
-def last_state(job: str, *, before: int | None) -> str | None:
-    """The state that the job's last recorded check came to; None when there is none."""
-    runs = Run.objects.of_job(job).filter(state=State.SUCCEEDED)
-    if before is not None:
-        runs = runs.filter(id__lt=before)
-    result = runs.order_by("-id").values_list("result", flat=True).first()
-    return result.get("state") if isinstance(result, dict) else None
-
-
-def _careful(look: Callable[[], Part]) -> Part:
+def careful(look: Look) -> Part:
+    """What `look` finds, or why it couldn't; without a password that the error may quote."""
     try:
         return look()
     except (HotdataError, AnyDatabaseError) as error:
-        return Part(state=Health.DOWN, detail=f"{type(error).__name__}: {error}")
+        said = without_credentials(f"{type(error).__name__}: {error}".strip())
+        return Part(state=Health.DOWN, detail=said[:MOST_DETAIL])
 
 
-def _database() -> Part:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-    return Part(state=Health.OK, detail=f"{connection.vendor} answers.")
+def source_looks() -> Mapping[str, Look]:
+    """The checks of all enabled sources, by the name of the component. Raises what the database raises."""
+    now = timezone.now()
+    sources = Source.objects.enabled().prefetch_related("pinned").order_by("name")
+    return {f"{SOURCE}{source.name}": partial(_source, source, now) for source in sources}
 
 
 def _redis() -> Part:
@@ -100,24 +103,60 @@ def _redis() -> Part:
     return Part(state=Health.OK, detail="Redis answers.")
 
 
-def _scheduler(now: datetime) -> Part:
-    """Somebody leads, and nothing that is due has been waiting for long."""
-    found = schedulers.look()
-    leader = found.leader
-    if leader is None:
+def _database() -> Part:
+    # SQLite answers SELECT 1 without its file. The names of the tables are read from it, also before `migrate`.
+    connection.introspection.table_names()
+    return Part(state=Health.OK, detail=f"{connection.vendor} answers.")
+
+
+class Migrated:
+    """What this process knows of its migrations."""
+
+    until = 0.0
+    """Until then the database counts as having all of them (monotonic)."""
+
+
+def _migrations() -> Part:
+    if time.monotonic() >= Migrated.until:
+        executor = MigrationExecutor(connection)
+        steps = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        missing = [f"{migration.app_label}.{migration.name}" for migration, _ in steps]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            return Part(state=Health.DOWN, detail=f"Not applied: {missing[0]}{more}. Run manage.py migrate.")
+        Migrated.until = time.monotonic() + MIGRATED_FOR
+    return Part(state=Health.OK, detail="All migrations are applied.")
+
+
+def _scheduler() -> Part:
+    """Somebody leads, and keeps the lease: a leader whose loop hangs may look alive otherwise."""
+    tenure = Lease.look()
+    renewed = tenure.renewed_ago(conf().lease_ttl)
+    if renewed is None or renewed > conf().node_timeout:
         return Part(
             state=Health.DOWN,
-            detail=f"No scheduler leads (last: {found.last_leader or 'none'}). Start runscheduler.",
+            detail=f"No scheduler leads (last: {tenure.holder or 'none'}). Start runscheduler.",
         )
-    due = Schedule.objects.aggregate(at=Min("next_run_time"))["at"]
-    waiting = Run.objects.filter(state__in=WAITING, held=False, ready_at__lte=now)
-    ready = waiting.aggregate(at=Min("ready_at"))["at"]
-    lag = max((now - at for at in (due, ready) if at is not None), default=timedelta(0))
-    if lag > LAG_TOLERATED:
-        return Part(
-            state=Health.DEGRADED, detail=f"{leader.name} leads, but {lag.total_seconds():.0f} s behind."
-        )
-    return Part(state=Health.OK, detail=f"{leader.name} leads.")
+    return Part(state=Health.OK, detail=f"{tenure.holder} leads.")
+
+
+def _jobs() -> Part:
+    """Nothing that is due has been waiting for long."""
+    now = timezone.now()
+    late = now - LAG_TOLERATED
+    due = Schedule.objects.filter(next_run_time__lt=late).values_list("id", "next_run_time")
+    waiting = Run.objects.filter(state__in=WAITING, held=False, ready_at__lt=late).values_list(
+        "job_id", "ready_at"
+    )
+    first = [due.order_by("next_run_time").first(), waiting.order_by("ready_at").first()]
+    overdue = [(at, job) for job, at in filter(None, first)]
+    if not overdue:
+        return Part(state=Health.OK, detail="No job is overdue.")
+    at, job = min(overdue)
+    return Part(
+        state=Health.DEGRADED,
+        detail=f"{job} was due {(now - at).total_seconds():.0f} s ago, and hasn't started.",
+    )
 
 
 def _source(source: Source, now: datetime) -> Part:
@@ -145,3 +184,16 @@ def _source(source: Source, now: datetime) -> Part:
             state=Health.DEGRADED, detail=f"{len(overdue)} of {len(hot)} hot keys are overdue; {reached}."
         )
     return Part(state=Health.OK, detail=f"{len(hot)} hot keys; {reached}.")
+
+
+DATABASE, REDIS, MIGRATIONS, SCHEDULER, JOBS = "database", "redis", "migrations", "scheduler", "jobs"
+SOURCE = "source:"
+"""What the name of a source's component begins with."""
+LOOKS: Mapping[str, Look] = {
+    DATABASE: _database,
+    REDIS: _redis,
+    MIGRATIONS: _migrations,
+    SCHEDULER: _scheduler,
+    JOBS: _jobs,
+}
+"""The checks of all but the sources, by the name of the component."""

@@ -1,20 +1,25 @@
-"""Is everything well? Each part by itself: ok, degraded or down."""
+"""Is everything well? Each component by itself: ok, degraded or down."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models.functions import Now
 from django.utils import timezone
+from pytest_django import DjangoAssertNumQueries, Settings
 from redis import Redis
 
-from hotdata.models import ApiCall, Lease, Node, Run, Schedule
+from hotdata.conf import conf
+from hotdata.models import ApiCall, Component, Lease, Run, Schedule
+from hotdata.models.components import Health
 from hotdata.models.runs import State
 from hotdata.observing import health
-from hotdata.observing.health import Health, Part, Report, check, last_state
+from hotdata.observing.health import Migrated, Part, Report, check
 from tests.builders import make_call, make_job, make_run, make_source, store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
@@ -22,10 +27,10 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 SECOND = timedelta(seconds=1)
 
 
-def make_node(name: str = "leader", *, silent_for: timedelta = 0 * SECOND, leading: bool = True) -> Node:
-    node = Node.objects.create(name=name, host="host", pid=1, version="1", leading=leading)
-    Node.objects.filter(pk=node.pk).update(heartbeat_at=Now() - silent_for)
-    return node
+def lead(name: str = "leader", *, silent_for: timedelta = 0 * SECOND) -> None:
+    """As a scheduler does that leads, or did."""
+    Lease.acquire(name, conf().lease_ttl)
+    Lease.objects.update(expires_at=Now() + conf().lease_ttl - silent_for)
 
 
 def part(name: str) -> Part:
@@ -36,11 +41,11 @@ def part(name: str) -> Part:
 
 
 def test_with_all_parts_well_the_whole_is_ok() -> None:
-    make_node()
+    lead()
     make_source(name="stock")
     report = check()
     assert report.state == Health.OK
-    assert list(report.parts) == ["database", "redis", "scheduler", "source:stock"]
+    assert list(report.parts) == ["database", "redis", "migrations", "scheduler", "jobs", "source:stock"]
 
 
 @pytest.mark.parametrize(
@@ -83,9 +88,22 @@ def test_a_database_that_is_away_is_down_and_the_other_parts_are_looked_at(
     assert report.parts["scheduler"].state == Health.DOWN
 
 
+def test_a_password_that_an_error_quotes_is_not_repeated(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise OperationalError('no "pg://ada:hunter2@db/x", no word s3cr3t-word; user ada')
+
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "s3cr3t-word")
+    monkeypatch.setattr(health.connection, "cursor", fail)
+    assert part("database").detail == (
+        'OperationalError: no "pg://[secret]@db/x", no word [secret]; user ada'
+    )
+
+
 @pytest.mark.usefixtures("redis_down")
 def test_a_redis_that_is_away_is_down_and_so_is_every_source() -> None:
-    make_node()
+    lead()
     make_source(name="stock", pinned=("AAPL",))
     report = check()
     assert report.parts["redis"].state == Health.DOWN
@@ -94,59 +112,105 @@ def test_a_redis_that_is_away_is_down_and_so_is_every_source() -> None:
     assert report.parts["database"].state == report.parts["scheduler"].state == Health.OK
 
 
+# Migrations
+
+
+@pytest.fixture
+def forgets_migrations() -> Iterator[None]:
+    Migrated.until = 0
+    yield
+    Migrated.until = 0
+
+
+@pytest.mark.usefixtures("forgets_migrations")
+def test_a_migration_that_is_not_applied_is_down_and_named_until_it_is() -> None:
+    MigrationRecorder(connection).record_unapplied("hotdata", "0011_components_that_go")
+    assert part("migrations") == Part(
+        state=Health.DOWN,
+        detail="Not applied: hotdata.0011_components_that_go. Run manage.py migrate.",
+    )
+    MigrationRecorder(connection).record_applied("hotdata", "0011_components_that_go")
+    assert part("migrations").state == Health.OK
+
+
+@pytest.mark.usefixtures("forgets_migrations")
+def test_migrations_that_were_applied_are_not_looked_for_each_time(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    assert part("migrations").state == Health.OK
+    with django_assert_num_queries(0):
+        assert health.LOOKS["migrations"]().state == Health.OK
+
+
 # The scheduler
 
 
-def test_without_any_node_nobody_leads() -> None:
+def test_where_none_ever_started_nobody_leads() -> None:
     assert part("scheduler") == Part(
         state=Health.DOWN, detail="No scheduler leads (last: none). Start runscheduler."
     )
 
 
-def test_a_node_that_stands_by_is_no_leader() -> None:
-    make_node(leading=False)
-    assert part("scheduler").state == Health.DOWN
-
-
-def test_a_leader_that_is_silent_is_down_and_named() -> None:
-    make_node(silent_for=60 * SECOND)
-    Lease.acquire("leader", 4 * SECOND)
+def test_a_leader_that_has_not_renewed_its_lease_is_down_and_named() -> None:
+    lead(silent_for=conf().node_timeout + SECOND)
     assert part("scheduler").detail == "No scheduler leads (last: leader). Start runscheduler."
 
 
-def test_a_leader_that_keeps_up_is_ok() -> None:
-    make_node()
-    make_job()
-    make_run(make_job())
+def test_between_two_leaders_the_scheduler_is_well() -> None:
+    lead(silent_for=conf().lease_ttl + SECOND)
+    assert part("scheduler").state == Health.OK
+
+
+def test_a_leader_that_gave_up_its_lease_leads_no_more() -> None:
+    epoch = Lease.acquire("leader", conf().lease_ttl)
+    assert epoch
+    Lease.release("leader", epoch)
+    assert part("scheduler").state == Health.DOWN
+
+
+def test_a_lease_from_before_the_clock_was_set_back_is_nobodys() -> None:
+    lead(silent_for=-3600 * SECOND)
+    assert part("scheduler").state == Health.DOWN
+
+
+def test_a_leader_that_renews_its_lease_is_ok() -> None:
+    lead()
     assert part("scheduler") == Part(state=Health.OK, detail="leader leads.")
 
 
-def test_a_leader_that_does_not_fire_what_is_due_is_degraded() -> None:
-    make_node()
-    make_job()
-    Schedule.objects.update(next_run_time=timezone.now() - 60 * SECOND)
-    assert part("scheduler") == Part(state=Health.DEGRADED, detail="leader leads, but 60 s behind.")
+# Jobs
+
+
+def test_jobs_that_are_not_due_yet_are_ok() -> None:
+    make_run(make_job())
+    assert part("jobs") == Part(state=Health.OK, detail="No job is overdue.")
+
+
+def test_a_job_that_nobody_fires_is_degraded_and_named() -> None:
+    make_job(name="update")
+    make_job(name="clean")
+    Schedule.objects.filter(id="update").update(next_run_time=timezone.now() - 60 * SECOND)
+    Schedule.objects.filter(id="clean").update(next_run_time=timezone.now() - 30 * SECOND)
+    assert part("jobs") == Part(state=Health.DEGRADED, detail="update was due 60 s ago, and hasn't started.")
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.RETRYING])
-def test_a_leader_that_lets_runs_wait_is_degraded(state: State) -> None:
-    make_node()
-    make_run(make_job(), state=state, ready_at=timezone.now() - 60 * SECOND)
-    assert part("scheduler").state == Health.DEGRADED
+def test_a_run_that_waits_for_long_is_degraded(state: State) -> None:
+    make_run(make_job(name="update"), state=state, ready_at=timezone.now() - 60 * SECOND)
+    assert part("jobs").detail == "update was due 60 s ago, and hasn't started."
 
 
 def test_a_short_lag_is_tolerated_and_so_is_a_retry_whose_time_has_not_come() -> None:
-    make_node()
     job = make_job()
     make_run(job, state=State.QUEUED, ready_at=timezone.now() - 5 * SECOND)
     make_run(job, state=State.RETRYING, ready_at=timezone.now() + 600 * SECOND)
-    assert part("scheduler").state == Health.OK
+    make_run(job, state=State.QUEUED, node="", held=True, ready_at=timezone.now() - 600 * SECOND)
+    assert part("jobs").state == Health.OK
 
 
 def test_a_long_run_is_no_lag() -> None:
-    make_node()
     make_run(make_job(), state=State.RUNNING, ready_at=timezone.now() - 3600 * SECOND)
-    assert part("scheduler").state == Health.OK
+    assert part("jobs").state == Health.OK
 
 
 # Sources
@@ -223,36 +287,4 @@ def test_a_check_leaves_nothing_behind(redis: Redis) -> None:
     check()
     assert redis.dbsize() == 0
     assert not Run.objects.exists()
-
-
-# What was before
-
-
-def test_the_last_state_is_that_of_the_latest_check_that_came_to_one() -> None:
-    job = make_job()
-    for state, result in (
-        (State.SUCCEEDED, {"state": "ok"}),
-        (State.SUCCEEDED, {"state": "down"}),
-        (State.FAILED, None),
-    ):
-        make_run(job, state=state, result=result)
-    assert last_state(job.name, before=None) == "down"
-
-
-def test_the_last_state_is_that_before_the_given_run() -> None:
-    job = make_job()
-    make_run(job, state=State.SUCCEEDED, result={"state": "ok"})
-    this = make_run(job, state=State.SUCCEEDED, result={"state": "down"})
-    assert last_state(job.name, before=this.id) == "ok"
-
-
-@pytest.mark.parametrize("result", [None, [], "ok", {}])
-def test_a_result_that_is_no_report_tells_no_state(result: Any) -> None:
-    job = make_job()
-    make_run(job, state=State.SUCCEEDED, result=result)
-    assert last_state(job.name, before=None) is None
-
-
-def test_a_job_that_never_checked_has_no_last_state() -> None:
-    make_run(make_job(), state=State.SUCCEEDED, result={"state": "ok"})
-    assert last_state("another", before=None) is None
+    assert not Component.objects.exists()
