@@ -310,6 +310,8 @@ LOGGING = {
         "requests": {"level": "WARNING"},
         # Its job store events tell nothing that a Run doesn't.
         "apscheduler": {"level": "WARNING"},
+        # Below ERROR it tells each check of each probe that finds something down, with a traceback.
+        "health_check": {"level": "ERROR"},
     },
 }
 

@@ -1,8 +1,11 @@
-"""Where the JSON endpoints are. Include this before the admin's URLs: two of the paths lie below /admin/."""
+"""Where the JSON endpoints and the probes are.
+
+Include this before the admin's URLs: two of the paths lie below /admin/.
+"""
 
 from django.urls import path, re_path
 
-from hotdata.api import answers, freshness, hot, jobs, plans
+from hotdata.api import answers, freshness, health, hot, jobs, plans
 
 app_name = "hotdata"
 
@@ -14,4 +17,6 @@ urlpatterns = [
     re_path(r"^api/(?:hot|freshness)(?:/|\Z)", answers.not_found),
     path("admin/scheduled-jobs", jobs.scheduled, name="scheduled-jobs"),
     path("admin/jobs/<str:job_id>/trigger", jobs.trigger, name="trigger-job"),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
 ]
