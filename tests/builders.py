@@ -17,7 +17,7 @@ from django.utils import timezone
 from hotdata import registry
 from hotdata.freshness import entries, leases
 from hotdata.freshness.entries import Stored
-from hotdata.models import ApiCall, ApiToken, Job, Key, Run, Source
+from hotdata.models import ApiCall, ApiToken, Component, ComponentChange, Job, Key, Run, Source
 from hotdata.models.runs import FINISHED, Cause, State
 
 NODE = "node-of-the-test"
@@ -92,6 +92,19 @@ def unsaved_call(source: str = "stock", **fields: Any) -> ApiCall:
         "duration": timedelta(milliseconds=20),
     }
     return ApiCall(source=source, **(values | fields))
+
+
+def make_component(**fields: Any) -> Component:
+    """A component on record that is well and was checked just now, unless told otherwise."""
+    now = timezone.now()
+    values = {"name": "redis", "state": "ok", "detail": "Redis answers.", "since": now, "checked_at": now}
+    return Component.objects.create(**(values | fields))
+
+
+def make_change(**fields: Any) -> ComponentChange:
+    """A change on record, just now: a component that was well is down, unless told otherwise."""
+    values = {"component": "redis", "before": "ok", "after": "down", "detail": "Away.", "at": timezone.now()}
+    return ComponentChange.objects.create(**(values | fields))
 
 
 @contextmanager

@@ -47,6 +47,11 @@ def worst_first(components: QuerySet[Component], now: datetime) -> QuerySet[Any]
     ).order_by("place", "name")
 
 
+def unwell(now: datetime) -> list[Any]:
+    """The components that are not known to be well, each with its ``standing``, the worst first. One query."""
+    return list(worst_first(Component.objects.all(), now).exclude(standing=Standing.OK))
+
+
 def _from_another_time(now: datetime) -> Q:
     """Checked, as it says, in the future: that was before the clock was set back."""
     return Q(checked_at__gt=now + STALE_AFTER)

@@ -16,9 +16,11 @@ from django.utils.translation import gettext as _
 from hotdata.exceptions import CacheUnavailable
 from hotdata.models import Job
 from hotdata.observing import activity as activities
+from hotdata.observing import components as on_record
 from hotdata.observing import jobs as health
 from hotdata.observing import keys, schedulers, upstreams
 from hotdata.observing.activity import Activity
+from hotdata.observing.components import Standing
 from hotdata.observing.jobs import JobHealth, JobStatus
 from hotdata.observing.keys import KeyAge, WatchedSource
 from hotdata.observing.schedulers import Schedulers
@@ -32,6 +34,20 @@ MOST_ROWS = 15  # of the timeline
 MOST_KEYS = 12
 MOST_SOURCES = 10
 MOST_FAILURES = 8
+MOST_UNWELL = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentsPart:
+    """Which components aren't well."""
+
+    rows: Sequence[rows.ComponentRow]
+    """The worst of those that are degraded or down."""
+    more: int
+    """How many there are beside these."""
+    unknown: int
+    """How many have not been checked for a while."""
+    any_down: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +90,7 @@ class Dashboard:
     now: datetime
     scheduler: Schedulers | None = None
     shows_nodes: bool = False
+    components: ComponentsPart | None = None
     jobs: JobsPart | None = None
     runs: RunsPart | None = None
     timeline: SafeString | str = ""
@@ -81,9 +98,10 @@ class Dashboard:
 
     @property
     def is_failing(self) -> bool:
-        """Whether somebody should look: no scheduler leads, or a job fails."""
+        """Whether somebody should look: no scheduler leads, a component is down, or a job fails."""
         no_leader = self.scheduler is not None and self.scheduler.leader is None
-        return no_leader or (self.jobs is not None and self.jobs.is_failing)
+        any_down = self.components is not None and self.components.any_down
+        return no_leader or any_down or (self.jobs is not None and self.jobs.is_failing)
 
     @property
     def cards(self) -> list[Card]:
@@ -121,10 +139,22 @@ def build(user: Any, now: datetime) -> Dashboard:
         now=now,
         scheduler=schedulers.look(),
         shows_nodes=sees["node"],
+        components=_components(now) if may_see(user, "component") else None,
         jobs=_jobs(user, statuses, seen, now) if sees["job"] else None,
         runs=_runs(statuses, seen) if sees["run"] else None,
         timeline=_timeline(statuses, now) if sees["job"] and sees["run"] else "",
         sources=_sources(user, now) if sees["source"] else None,
+    )
+
+
+def _components(now: datetime) -> ComponentsPart:
+    unwell = on_record.unwell(now)
+    known = [component for component in unwell if component.standing != Standing.UNKNOWN]
+    return ComponentsPart(
+        rows=[rows.component_row(component) for component in known[:MOST_UNWELL]],
+        more=len(known[MOST_UNWELL:]),
+        unknown=len(unwell) - len(known),
+        any_down=any(component.standing == Standing.DOWN for component in known),
     )
 
 

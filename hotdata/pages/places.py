@@ -21,6 +21,10 @@ def source(id: int) -> str:
     return _before("source") + f"{id}/change/"
 
 
+def component(id: int) -> str:
+    return _before("component") + f"{id}/change/"
+
+
 @functools.cache
 def _before(model: str) -> str:
     """What stands before a row's id in the address of its page."""

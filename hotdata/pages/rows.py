@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from hotdata.observing.activity import Activity, Failure
+from hotdata.observing.components import Standing
 from hotdata.observing.jobs import JobStatus
 from hotdata.observing.keys import KeyAge, WatchedSource
 from hotdata.observing.upstreams import Traffic, Upstreams
@@ -22,6 +24,16 @@ ENOUGH = 0.95
 """A share of successes below this is shown as trouble."""
 TOLERABLE = 0.01
 """A share of errors above this is shown as trouble."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentRow:
+    """A component that isn't well."""
+
+    name: str
+    standing: Standing
+    url: str
+    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +82,16 @@ class FailureRow:
     @property
     def error(self) -> str:
         return visible(self.failure.error)
+
+
+def component_row(component: Any) -> ComponentRow:
+    """`component` as `hotdata.observing.components` finds it, with its standing."""
+    return ComponentRow(
+        name=component.name,
+        standing=Standing(component.standing),
+        url=places.component(component.pk),
+        detail=visible(component.detail),
+    )
 
 
 def job_rows(

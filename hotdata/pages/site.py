@@ -25,6 +25,7 @@ NAVIGATION = (
     ("source", _("Sources")),
     ("apicall", _("API calls")),
     ("node", _("Nodes")),
+    ("component", _("Health")),
 )
 """The models in the navigation, for whom may see them."""
 

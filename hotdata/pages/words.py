@@ -71,6 +71,7 @@ LOOKS = {
     # Parts of the whole
     "degraded": WARN,
     "down": FAILED,
+    "unknown": WARN,
 }
 
 

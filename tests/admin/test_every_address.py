@@ -8,20 +8,29 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.urls import URLResolver, get_resolver
 
 from hotdata.models import Job
 from hotdata.models.runs import State
-from tests.builders import Staff, make_call, make_job, make_run, make_source, make_token
+from tests.builders import (
+    Staff,
+    make_call,
+    make_change,
+    make_component,
+    make_job,
+    make_run,
+    make_source,
+    make_token,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
 ODD = ["9" * 5000, "%00", "_00", "中文"]
 VIEWS = [
-    f"view_{name}" for name in ("job", "run", "source", "key", "apicall", "node", "apitoken", "user", "group")
+    f"view_{model._meta.model_name}" for model in (*apps.get_app_config("hotdata").get_models(), User, Group)
 ]
 FORM = {"key": "AAPL", "note": "x", "jobs": "1", "post": "yes", "name": "x", "title": "x"}
 ACTIONS: list[dict[str, str]] = [
@@ -46,6 +55,8 @@ def keys() -> list[str]:
     run = make_run(make_job(name="update"), state=State.RUNNING)
     make_call(make_source(name="stock", pinned=("AAPL",)).name, run_id=run.pk)
     token = make_token()
+    make_component()
+    make_change()
     ContentType.objects.get_for_models(*apps.get_models())  # else the first page makes them
     numbers = {Job.objects.get().pk, run.pk, Job.history.first().history_id, token.pk}
     return [*map(str, numbers), "gone"]

@@ -10,13 +10,22 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from hotdata.models import ApiCall, ApiToken, Job, Node, Run, Source
+from hotdata.models import ApiCall, ApiToken, Component, ComponentChange, Job, Node, Run, Source
 from hotdata.models.runs import State
-from tests.builders import Staff, make_call, make_job, make_run, make_source, make_token
+from tests.builders import (
+    Staff,
+    make_call,
+    make_change,
+    make_component,
+    make_job,
+    make_run,
+    make_source,
+    make_token,
+)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
-MODELS = (Job, Run, Source, ApiCall, Node, ApiToken)
+MODELS = (Job, Run, Source, ApiCall, Node, ApiToken, Component, ComponentChange)
 LISTS = ["admin:index", "admin:tables", *(f"admin:hotdata_{m._meta.model_name}_changelist" for m in MODELS)]
 MOST_QUERIES = 12
 VIEWS = [f"view_{model._meta.model_name}" for model in MODELS]
@@ -36,7 +45,9 @@ def pages() -> dict[str, str]:
     node = Node.objects.create(name="n" * 100, host="h" * 100, pid=1, version="1", leading=True)
     call = make_call(source.name, keys="京" * 2000, error="E" * 2000, run_id=run.pk)
     token = make_token(name="t" * 50, username="u" * 150)
-    rows: list[Any] = [job, run, source, node, call, token]
+    component = make_component(name=f"source:{source.name}", detail="E" * 500)
+    change = make_change(component=component.name, detail="E" * 500)
+    rows: list[Any] = [job, run, source, node, call, token, component, change]
     pages = {name: reverse(name) for name in LISTS}
     for row in rows:
         name = row._meta.model_name

@@ -10,13 +10,13 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from hotdata.models import ApiCall, Job, Node, Run, Source
+from hotdata.models import ApiCall, Component, ComponentChange, Job, Node, Run, Source
 from hotdata.models.runs import Cause, State
-from tests.builders import Staff, make_job, make_run, make_source
+from tests.builders import Staff, make_change, make_component, make_job, make_run, make_source
 
 pytestmark = pytest.mark.django_db
 
-RECORDS = [ApiCall, Node, Run]
+RECORDS = [ApiCall, Component, ComponentChange, Node, Run]
 DEFINITIONS = [Job, Source]
 SECRET = "5ec2e7-t0ken"
 
@@ -60,6 +60,8 @@ def rows() -> dict[type, Any]:
             started_at=now,
             duration=timedelta(seconds=1),
         ),
+        Component: make_component(state="down", detail="OperationalError: <b>"),
+        ComponentChange: make_change(detail="OperationalError: <b>"),
     }
 
 

@@ -11,14 +11,14 @@ from django.db.models import Model
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
-from hotdata.models import ApiCall, ApiToken, Node, Run
+from hotdata.models import ApiCall, ApiToken, Component, ComponentChange, Node, Run
 from hotdata.models.runs import State
-from tests.builders import make_call, make_job, make_run, make_source, make_token
+from tests.builders import make_call, make_change, make_component, make_job, make_run, make_source, make_token
 
 pytestmark = pytest.mark.only_on("sqlite")
 
 MODELS = list(admin.site._registry)
-READ_ONLY = [ApiCall, Node, Run]
+READ_ONLY = [ApiCall, Node, Run, Component, ComponentChange]
 NEVER_DELETED = [*READ_ONLY, ApiToken]
 
 
@@ -34,6 +34,8 @@ def rows(admin_user: User) -> dict[type[Model], Any]:
             run,
             make_source(name="stock", pinned=("AAPL", "北京")),
             make_call("stock"),
+            make_component(state="down", detail="OperationalError: <script>"),
+            make_change(),
             Node.objects.create(name="node-1", host="here", pid=1, version="1", leading=True),
             make_token(username=admin_user.username),
             Group.objects.create(name="operators"),
