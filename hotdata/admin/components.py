@@ -61,7 +61,7 @@ class ComponentAdmin(ReadOnlyAdmin):
     list_filter = [StandingFilter]
     search_fields = ["name", "detail"]
     readonly_fields = ["stands", "seen_whole", "for_long", "checked"]
-    fields = ["name", "stands", "seen_whole", "for_long", "checked"]
+    fields = ["stands", "seen_whole", "for_long", "checked"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Component]:
         # Not Django's own: that is ordered before there is anything to order by.
@@ -105,8 +105,8 @@ class ComponentAdmin(ReadOnlyAdmin):
         shown = words.pill(standing, standing.label)
         if standing != Standing.UNKNOWN:
             return shown
-        before = _("%(state)s when it was last checked") % {"state": Health(component.state).label}
-        return format_html('{} <span class="hd-quiet">{}</span>', shown, before)
+        before = _("last seen: %(state)s") % {"state": Health(component.state).label}
+        return format_html('{}<div class="hd-quiet hd-keep">{}</div>', shown, before)
 
     @admin.display(description=gettext_lazy("what was seen"), ordering="detail")
     def seen(self, component: Component) -> SafeString:
@@ -191,7 +191,7 @@ def step(change: ComponentChange) -> SafeString:
 
 
 def _brief(text: str) -> SafeString:
-    return format_html('<span class="hd-clip" title="{}">{}</span>', visible(text), first_line(text))
+    return format_html('<span class="hd-clip hd-wide" title="{}">{}</span>', visible(text), first_line(text))
 
 
 def _whole(text: str) -> SafeString:

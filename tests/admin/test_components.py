@@ -57,8 +57,8 @@ def test_what_was_not_checked_for_long_is_not_known_whatever_it_was(admin_client
     make_component(name="redis", state="down", checked_at=LONG_AGO)
     page = page_of(admin_client, LIST)
     assert "hd-ok" not in page
-    assert "database ! Unknown OK when it was last checked" in words(page)
-    assert "redis ! Unknown Down when it was last checked" in words(page)
+    assert "database ! Unknown last seen: OK" in words(page)
+    assert "redis ! Unknown last seen: Down" in words(page)
     assert "Not checked since 6 min ago : the job health_check doesn't run" in words(page)
 
 
