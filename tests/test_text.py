@@ -6,8 +6,9 @@ import json
 from urllib.parse import quote
 
 import pytest
+from pytest_django import Settings
 
-from hotdata.text import holds_secret, printable, shortened, storable, without_secrets
+from hotdata.text import holds_secret, printable, shortened, storable, without_credentials, without_secrets
 
 SECRET = "s3same/open+now=="
 
@@ -77,3 +78,20 @@ def test_json_data_is_freed_of_secrets_wherever_they_stand() -> None:
 def test_what_is_printable_does_nothing_to_a_terminal() -> None:
     assert printable("北京 – é") == "北京 – é"
     assert printable("\x1b[2J\r\n\u202e\x9b") == "\\u001b[2J\\u000d\\u000a\\u202e\\u009b"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("no redis://ada:hunter2@db:6379/0", "no redis://[secret]@db:6379/0"),
+        ("no redis://:hunter2@db", "no redis://[secret]@db"),
+        ("no https://db:80/a@b", "no https://db:80/a@b"),
+        ("nobody knows 0pen-sesame", "nobody knows [secret]"),
+        (f"key={SECRET}", "key=[secret]"),
+    ],
+)
+def test_what_an_error_says_is_freed_of_the_sites_own_passwords(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, said: str, kept: str
+) -> None:
+    monkeypatch.setitem(settings.DATABASES["default"], "PASSWORD", "0pen-sesame")
+    assert without_credentials(said) == kept

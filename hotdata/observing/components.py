@@ -1,13 +1,13 @@
 """Components on record: how each was seen last, since when, and each change of that.
 
-Two checks at once make one change: a state is changed by a conditional update, which the second finds done. One that
-was overtaken, because it began before what is on record was checked, changes nothing.
+Two checks at once make one change: they lock the rows, and the second finds it made. One that was overtaken, because it
+began before what is on record was checked, changes nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.db import models, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils.translation import gettext_lazy as _
 
-from hotdata.models import Component, ComponentChange
+from hotdata.models import Component, ComponentChange, bulk
 from hotdata.observing.health import Part, Report
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,8 @@ class Standing(models.TextChoices):
 
 def worst_first(components: QuerySet[Component], now: datetime) -> QuerySet[Any]:
     """`components`, each with its ``standing``, in the order of that; those that stand alike by name."""
-    stale = Q(checked_at__lt=now - STALE_AFTER) | _from_another_time(now)
+    # What says that it was checked in the future is from before the clock was set back.
+    stale = Q(checked_at__lt=now - STALE_AFTER) | Q(checked_at__gt=now + STALE_AFTER)
     places = [When(standing=standing, then=Value(place)) for place, standing in enumerate(Standing)]
     return components.annotate(
         standing=Case(
@@ -52,11 +53,6 @@ def unwell(now: datetime) -> list[Any]:
     return list(worst_first(Component.objects.all(), now).exclude(standing=Standing.OK))
 
 
-def _from_another_time(now: datetime) -> Q:
-    """Checked, as it says, in the future: that was before the clock was set back."""
-    return Q(checked_at__gt=now + STALE_AFTER)
-
-
 def record(report: Report) -> list[ComponentChange]:
     """Put on record what `report` found, all or nothing, and return what it changed.
 
@@ -64,7 +60,7 @@ def record(report: Report) -> list[ComponentChange]:
     went is a change. Raises what the database raises.
     """
     with transaction.atomic():
-        changes = list(_changes(report))
+        changes = _write(report)
         ComponentChange.objects.bulk_create(changes)
     for change in changes:
         logger.info(
@@ -76,49 +72,47 @@ def record(report: Report) -> list[ComponentChange]:
     return changes
 
 
-def _changes(report: Report) -> Iterator[ComponentChange]:
-    known = {component.name: component for component in Component.objects.all()}
-    # By name: two checks at once must not wait for each other's rows.
-    for name in sorted(known.keys() | report.parts.keys()):
-        part, component = report.parts.get(name), known.get(name)
-        if part is None:
-            change = _go(known[name], report) if report.knows_sources else None
-        elif component is None:
-            change = _come(name, part, report.at)
-        else:
-            change = _see(component, part, report.at)
-        if change is not None:
-            yield change
+def _write(report: Report) -> list[ComponentChange]:
+    # Who records at the same time waits here, and then sees what this one has written.
+    known = {row.name: row for row in Component.objects.select_for_update().order_by("name")}
+    open_to_it = {name: row for name, row in known.items() if not _was_overtaken(report, row)}
+    found = {name: row for name, row in open_to_it.items() if name in report.parts}
+    changes = [
+        *_come({name: part for name, part in report.parts.items() if name not in known}, report.at),
+        *(_change(row, report) for name, row in found.items() if row.state != report.parts[name].state),
+    ]
+    for name, row in found.items():
+        _see(row, report.parts[name], report.at)
+    bulk.update(list(found.values()), ["state", "detail", "since", "checked_at"])
+    if report.knows_sources:
+        gone = [row for name, row in open_to_it.items() if name not in report.parts]
+        changes += [_change(row, report) for row in gone]
+        Component.objects.filter(pk__in=[row.pk for row in gone]).delete()
+    return changes
 
 
-def _come(name: str, part: Part, at: datetime) -> ComponentChange | None:
-    values = {"state": part.state, "detail": part.detail, "since": at, "checked_at": at}
-    _row, new = Component.objects.get_or_create(name=name, defaults=values)
-    return _change(name, "", part, at) if new else None
+def _was_overtaken(report: Report, row: Component) -> bool:
+    """Whether `row` was checked after `report` was begun; not when it says that this is yet to come."""
+    return report.at <= row.checked_at <= report.at + STALE_AFTER
 
 
-def _see(component: Component, part: Part, at: datetime) -> ComponentChange | None:
-    """Write what was seen of a component, unless somebody else has seen it later."""
-    earlier = _earlier(component, at)
-    if component.state == part.state:
-        earlier.filter(state=part.state).update(detail=part.detail, checked_at=at)
-        return None
-    changed = earlier.filter(state=component.state).update(
-        state=part.state, detail=part.detail, since=at, checked_at=at
-    )
-    return _change(component.name, component.state, part, at) if changed else None
+def _come(parts: Mapping[str, Part], at: datetime) -> Iterator[ComponentChange]:
+    """Insert the new ones, but for those that somebody else has inserted in this moment."""
+    for name, part in sorted(parts.items()):
+        values = {"state": part.state, "detail": part.detail, "since": at, "checked_at": at}
+        _row, new = Component.objects.get_or_create(name=name, defaults=values)
+        if new:
+            yield ComponentChange(component=name, after=part.state, detail=part.detail, at=at)
 
 
-def _go(component: Component, report: Report) -> ComponentChange | None:
-    gone, _rows = _earlier(component, report.at).delete()
-    return _change(component.name, component.state, None, report.at) if gone else None
-
-
-def _earlier(component: Component, at: datetime) -> QuerySet[Component]:
-    """The row of `component`, unless it was checked after `at`."""
-    return Component.objects.filter(Q(checked_at__lt=at) | _from_another_time(at), pk=component.pk)
-
-
-def _change(name: str, before: str, part: Part | None, at: datetime) -> ComponentChange:
+def _change(row: Component, report: Report) -> ComponentChange:
+    """The change of `row`, as it is on record yet, to what was found, or to nothing."""
+    part = report.parts.get(row.name)
     after, detail = ("", "") if part is None else (part.state, part.detail)
-    return ComponentChange(component=name, before=before, after=after, detail=detail, at=at)
+    return ComponentChange(component=row.name, before=row.state, after=after, detail=detail, at=report.at)
+
+
+def _see(row: Component, part: Part, at: datetime) -> None:
+    if row.state != part.state:
+        row.state, row.since = part.state, at
+    row.detail, row.checked_at = part.detail, at
