@@ -15,11 +15,11 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from hotdata.models import FreshnessHour, Job, Node, Run, Source
+from hotdata.models import Component, FreshnessHour, Job, Node, Run, Source
 from hotdata.models.runs import Cause, State
 from tests.browser.axe import axe
 from tests.browser.conftest import DESKTOP, PHONE, Visitors
-from tests.builders import make_call, make_job, make_run, make_source, store
+from tests.builders import make_call, make_change, make_component, make_job, make_run, make_source, store
 
 pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.usefixtures("clear_cache")]
 
@@ -55,6 +55,11 @@ def much(transactional_db: None) -> None:
     Node.objects.create(
         name="node-1", host="a-machine-with-a-long-name" * 3, pid=1, version="1", leading=True
     )
+    make_component(name="source:stock", state="degraded", detail="x" * 500)
+    make_component(name="source:old", checked_at=now - timedelta(hours=1))
+    make_component(name="redis", state="down", detail="长" * 500)
+    for before, after in (("", "ok"), ("ok", "down"), ("down", "")):
+        make_change(component="redis", before=before, after=after, detail="x" * 500)
 
 
 def own_pages() -> list[str]:
@@ -65,6 +70,9 @@ def own_pages() -> list[str]:
         reverse("admin:hotdata_source_change", args=[source.pk]),
         reverse("admin:hotdata_source_history", args=[source.pk]),
         reverse("admin:tables"),
+        reverse("admin:hotdata_component_changelist"),
+        reverse("admin:hotdata_component_change", args=[Component.objects.get(name="redis").pk]),
+        reverse("admin:hotdata_componentchange_changelist"),
     ]
 
 
