@@ -13,6 +13,7 @@ from hotdata.models import (
     ApiCall,
     ChangeCounter,
     Cleaning,
+    Component,
     FreshnessHour,
     HotKey,
     Job,
@@ -92,6 +93,7 @@ BROKEN_KEYS: list[tuple[str, dict[str, Any]]] = [
 CALL = {"source": "s", "keys": "K", "url": "https://a.example/", "started_at": NOW, "duration": SECOND}
 BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("call_outcome_known", ApiCall(outcome="perhaps", **CALL)),
+    ("component_state_known", Component(name="redis", state="unwell", since=NOW, checked_at=NOW)),
     ("changecounter_single_row", ChangeCounter(id=2)),
     ("cleaning_single_row", Cleaning(id=2)),
     ("lease_single_row", Lease(id=2)),
