@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hotdata', '0010_operations'),
+        ('hotdata', '0012_cleaning'),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hotdata', '0010_operations'),
+        ('hotdata', '0011_tokens'),
     ]
 
     operations = [
