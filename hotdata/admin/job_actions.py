@@ -11,6 +11,8 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
+from hotdata import actions
+from hotdata.actions import Actor
 from hotdata.exceptions import BadParams, BadTrigger, UnknownTask
 from hotdata.models import Job, Run
 from hotdata.models.runs import Cause
@@ -37,11 +39,10 @@ class JobActions(admin.ModelAdmin):
         Only of a failure, without `tell`.
         """
         try:
-            run = job.request_run(Cause.MANUAL, by=request.user.get_username(), instead=params)
+            run = actions.run_now(Actor.of(request.user), job, Cause.MANUAL, instead=params)
         except (BadParams, UnknownTask) as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return None
-        self.log_change(request, job, f"Run now: run {run.pk}.")
         if tell:
             self.message_user(request, self._told_of(request, job, run), messages.SUCCESS)
         return run
@@ -64,12 +65,8 @@ class JobActions(admin.ModelAdmin):
         until: datetime | None = None,
     ) -> bool:
         """Pause the job in the user's name, or resume it. False when nothing came of that; why not, they are told."""
-        by = request.user.get_username() if paused else ""
         try:
-            if not job.set_paused(paused, by=by, note=note, until=until):
-                return False
+            return actions.set_paused(Actor.of(request.user), job, paused=paused, note=note, until=until)
         except BadTrigger as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return False
-        self.log_change(request, job, "Paused." if paused else "Resumed.")
-        return True

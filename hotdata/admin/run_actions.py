@@ -9,12 +9,13 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import path, reverse
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST
 
+from hotdata import actions
+from hotdata.actions import Actor
 from hotdata.exceptions import BadParams, UnknownTask
 from hotdata.models import Run
 from hotdata.models.runs import ACTIVE, Cause
@@ -46,7 +47,7 @@ class RunActions(admin.ModelAdmin):
 
     @admin.action(description=gettext_lazy("Cancel selected runs"), permissions=["cancel"])
     def cancel_runs(self, request: HttpRequest, runs: QuerySet[Run]) -> None:
-        cancelled = sum(self._cancel(request, run) for run in runs)
+        cancelled = sum(actions.cancel(Actor.of(request.user), run) for run in runs)
         if cancelled:
             text = ngettext("%(n)d run is being cancelled.", "%(n)d runs are being cancelled.", cancelled)
             self.message_user(request, text % {"n": cancelled}, messages.SUCCESS)
@@ -74,7 +75,7 @@ class RunActions(admin.ModelAdmin):
         if not (self.has_cancel_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
         run = self._run(request, object_id)
-        if self._cancel(request, run):
+        if actions.cancel(Actor.of(request.user), run):
             self.message_user(request, _("Run %(id)d is being cancelled.") % {"id": run.pk}, messages.SUCCESS)
         else:
             self.message_user(
@@ -99,12 +100,6 @@ class RunActions(admin.ModelAdmin):
         if run is None:
             raise Http404
         return run
-
-    def _cancel(self, request: HttpRequest, run: Run) -> bool:
-        if not run.cancel(request.user.get_username(), timezone.now()):
-            return False
-        self.log_change(request, run, "Cancelled.")
-        return True
 
     def _run_again(self, request: HttpRequest, run: Run) -> Run | None:
         """Make a run of the same job with the same parameters, in the user's name, and tell them what came of it."""

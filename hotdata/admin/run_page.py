@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -16,13 +16,13 @@ from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.dateparse import parse_datetime
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
 from hotdata.models import Run
 from hotdata.models.runs import ACTIVE, BY_SCHEDULE, Cause, State
+from hotdata.observing.attempts import attempts_of
 from hotdata.observing.calls import CallSearch
 from hotdata.pages.access import may_see
 from hotdata.pages.texts import pretty, visible
@@ -36,19 +36,6 @@ LIVE_COLUMNS = (
     "progress_done", "progress_total", "cancel_requested_by", "log", "recovers_id",
 )  # fmt: skip
 """What may change while a run is under way, and what stands beside it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Attempt:
-    """One attempt, as the record has it. What an older version didn't write is missing."""
-
-    number: int
-    state: State
-    label: Any
-    started_at: datetime | None
-    duration: timedelta | None
-    node: str
-    error: str
 
 
 class RunPage(admin.ModelAdmin):
@@ -139,7 +126,10 @@ def live_context(run: Run) -> dict[str, Any]:
         "node": visible(run.node),
         "most_attempts": most if most >= run.attempt else 0,
         "so_far": now - run.started_at if run.state == State.RUNNING and run.started_at else None,
-        "attempts": list(attempts_of(run)),
+        "attempts": [
+            replace(attempt, node=visible(attempt.node), error=visible(attempt.error))
+            for attempt in attempts_of(run, now)
+        ],
         "notes": [str(note) for note in notes_on(run)],
         "error": visible(run.error),
         "reason": visible(run.reason),
@@ -168,34 +158,6 @@ def notes_on(run: Run) -> Iterator[Any]:
         yield _("%(user)s asked it to stop. It ends when its task next looks.") % {
             "user": visible(run.cancel_requested_by)
         }
-
-
-def attempts_of(run: Run) -> Iterator[Attempt]:
-    """The attempts that have ended, and the one that is under way."""
-    ended = run.attempts if isinstance(run.attempts, list) else []
-    for number, known in enumerate((line for line in ended if isinstance(line, dict)), 1):
-        state = known.get("state")
-        state = State(state) if state in State.values else State.FAILED
-        seconds, began = known.get("duration"), known.get("started_at")
-        yield Attempt(
-            number=known.get("number", number),
-            state=state,
-            label=state.label,
-            started_at=parse_datetime(began) if isinstance(began, str) else None,
-            duration=timedelta(seconds=seconds) if isinstance(seconds, int | float) else None,
-            node=visible(str(known.get("node", ""))),
-            error=visible(str(known.get("error", ""))),
-        )
-    if run.state == State.RUNNING:
-        yield Attempt(
-            number=run.attempt,
-            state=State.RUNNING,
-            label=State.RUNNING.label,
-            started_at=run.started_at,
-            duration=timezone.now() - run.started_at if run.started_at else None,
-            node=visible(run.node),
-            error="",
-        )
 
 
 def tag_of(log: str) -> str:

@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from hotdata import actions
+from hotdata.actions import Actor
 from hotdata.exceptions import CacheUnavailable, HotdataError
 from hotdata.freshness import demands, entries, planner, trials, wants
 from hotdata.freshness.definitions import definition_of
@@ -123,20 +125,16 @@ class SourceActions(admin.ModelAdmin):
 
     def _put(self, request: HttpRequest, source: Source, keys: Sequence[str]) -> None:
         try:
-            if not wants.are_served():
+            if not actions.refresh(Actor.of(request.user), source, keys):
                 text = _(
                     "%(source)s: nothing was asked for, since no run of refresh_due is there to do it. "
                     "Start a scheduler, or refresh single keys."
                 )
                 self._say(request, text, messages.WARNING, source=source)
                 return
-            demands.put(source.name, keys)
         except CacheUnavailable as error:
             self._complain(request, str(source), error)
             return
-        self.log_change(
-            request, source, f"Refresh of {len(keys)} {'key' if len(keys) == 1 else 'keys'} asked for."
-        )
         text = ngettext(
             "%(source)s: %(n)d key is being refreshed, as fast as the budget allows.",
             "%(source)s: %(n)d keys are being refreshed, as fast as the budget allows.",

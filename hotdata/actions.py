@@ -1,0 +1,84 @@
+"""What people do by hand with jobs, runs and sources, in the admin and by the API: each leaves who did it.
+
+Whether they may is the caller's to check. What is done in the database and the line about it in the admin's own log
+are one transaction: who gets an error has changed nothing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.db import models, transaction
+from django.utils import timezone
+
+from hotdata.freshness import demands, wants
+from hotdata.models import Job, Run, Source
+from hotdata.models.runs import Cause
+
+
+@dataclass(frozen=True, kw_only=True)
+class Actor:
+    """Who does something."""
+
+    user_id: int
+    name: str
+    """As it is on record."""
+
+    @classmethod
+    def of(cls, user: Any) -> Actor:
+        return cls(user_id=user.pk, name=user.get_username())
+
+
+def run_now(
+    actor: Actor,
+    job: Job,
+    cause: Cause,
+    *,
+    params: dict[str, Any] | None = None,
+    instead: dict[str, Any] | None = None,
+) -> Run:
+    """Ask for a run in the actor's name, as `Job.request_run` does. Raises UnknownTask, BadParams."""
+    with transaction.atomic():
+        run = job.request_run(cause, by=actor.name, params=params, instead=instead)
+        _log(actor, job, f"Run now: run {run.pk}.")
+    return run
+
+
+def set_paused(
+    actor: Actor, job: Job, *, paused: bool, note: str = "", until: datetime | None = None
+) -> bool:
+    """Pause the job in the actor's name, or resume it. False when it is so already, or gone. Raises BadTrigger."""
+    by = actor.name if paused else ""
+    with transaction.atomic():
+        if not job.set_paused(paused, by=by, note=note, until=until):
+            return False
+        _log(actor, job, "Paused." if paused else "Resumed.")
+    return True
+
+
+def cancel(actor: Actor, run: Run) -> bool:
+    """Cancel the run in the actor's name. False when it has ended, or is being cancelled already."""
+    with transaction.atomic():
+        if not run.cancel(actor.name, timezone.now()):
+            return False
+        _log(actor, run, "Cancelled.")
+    return True
+
+
+def refresh(actor: Actor, source: Source, keys: Sequence[str]) -> bool:
+    """Have the checked `keys` refreshed as soon as the budget allows. False when no run of `refresh_due` is there to
+    do it: then nothing was asked for. Raises CacheUnavailable.
+    """
+    if not wants.are_served():
+        return False
+    demands.put(source.name, keys)  # before the log: no transaction waits for Redis
+    _log(actor, source, f"Refresh of {len(keys)} {'key' if len(keys) == 1 else 'keys'} asked for.")
+    return True
+
+
+def _log(actor: Actor, row: models.Model, message: str) -> None:
+    LogEntry.objects.log_actions(actor.user_id, [row], CHANGE, change_message=message)
