@@ -13,10 +13,12 @@ from typing import Any
 
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import models, transaction
+from django.http import HttpRequest
 from django.utils import timezone
 
 from hotdata.freshness import demands, wants
 from hotdata.models import Job, Run, Source
+from hotdata.models.history import name_of
 from hotdata.models.runs import Cause
 
 
@@ -29,8 +31,9 @@ class Actor:
     """As it is on record."""
 
     @classmethod
-    def of(cls, user: Any) -> Actor:
-        return cls(user_id=user.pk, name=user.get_username())
+    def of(cls, request: HttpRequest) -> Actor:
+        """Who asks; they are logged in, or sent a token."""
+        return cls(user_id=request.user.pk, name=name_of(request))
 
 
 def run_now(

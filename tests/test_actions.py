@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
 @pytest.fixture
 def actor() -> Actor:
-    return Actor.of(User.objects.create_user("ada"))
+    return Actor(user_id=User.objects.create_user("ada").pk, name="ada")
 
 
 def logged() -> list[tuple[str, str, str]]:

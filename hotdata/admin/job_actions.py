@@ -39,7 +39,7 @@ class JobActions(admin.ModelAdmin):
         Only of a failure, without `tell`.
         """
         try:
-            run = actions.run_now(Actor.of(request.user), job, Cause.MANUAL, instead=params)
+            run = actions.run_now(Actor.of(request), job, Cause.MANUAL, instead=params)
         except (BadParams, UnknownTask) as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return None
@@ -66,7 +66,7 @@ class JobActions(admin.ModelAdmin):
     ) -> bool:
         """Pause the job in the user's name, or resume it. False when nothing came of that; why not, they are told."""
         try:
-            return actions.set_paused(Actor.of(request.user), job, paused=paused, note=note, until=until)
+            return actions.set_paused(Actor.of(request), job, paused=paused, note=note, until=until)
         except BadTrigger as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return False

@@ -47,7 +47,7 @@ class RunActions(admin.ModelAdmin):
 
     @admin.action(description=gettext_lazy("Cancel selected runs"), permissions=["cancel"])
     def cancel_runs(self, request: HttpRequest, runs: QuerySet[Run]) -> None:
-        cancelled = sum(actions.cancel(Actor.of(request.user), run) for run in runs)
+        cancelled = sum(actions.cancel(Actor.of(request), run) for run in runs)
         if cancelled:
             text = ngettext("%(n)d run is being cancelled.", "%(n)d runs are being cancelled.", cancelled)
             self.message_user(request, text % {"n": cancelled}, messages.SUCCESS)
@@ -75,7 +75,7 @@ class RunActions(admin.ModelAdmin):
         if not (self.has_cancel_permission(request) and self.has_view_permission(request)):
             raise PermissionDenied
         run = self._run(request, object_id)
-        if actions.cancel(Actor.of(request.user), run):
+        if actions.cancel(Actor.of(request), run):
             self.message_user(request, _("Run %(id)d is being cancelled.") % {"id": run.pk}, messages.SUCCESS)
         else:
             self.message_user(

@@ -125,7 +125,7 @@ class SourceActions(admin.ModelAdmin):
 
     def _put(self, request: HttpRequest, source: Source, keys: Sequence[str]) -> None:
         try:
-            if not actions.refresh(Actor.of(request.user), source, keys):
+            if not actions.refresh(Actor.of(request), source, keys):
                 text = _(
                     "%(source)s: nothing was asked for, since no run of refresh_due is there to do it. "
                     "Start a scheduler, or refresh single keys."

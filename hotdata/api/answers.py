@@ -85,6 +85,7 @@ def methods(*allowed: str) -> Callable[[View], View]:
             answer["Allow"] = ", ".join(allowed)
             return answer
 
+        guarded.methods = allowed  # type: ignore[attr-defined]
         if SAFE_METHODS.issuperset(allowed):
             guarded.csrf_exempt = True  # type: ignore[attr-defined]
         return guarded
@@ -138,6 +139,7 @@ def staff_with(permission: str) -> Callable[[View], View]:
             return answer
 
         guarded.csrf_exempt = True  # type: ignore[attr-defined]
+        guarded.permission = permission  # type: ignore[attr-defined]
         return guarded
 
     return decorate

@@ -1,4 +1,4 @@
-"""What a request asks, and in whose name: its query and body as structs, or why it can't be understood.
+"""What a request asks: its query and body as structs, or why it can't be understood.
 
 Nothing is guessed: a parameter that is given twice where one is expected is refused, and so is a field or parameter
 that isn't known, where the struct forbids such. Errors name the place that is wrong.
@@ -12,8 +12,6 @@ from typing import Any, TypeVar
 
 import msgspec
 from django.http import HttpRequest, UnreadablePostError
-
-from hotdata.actions import Actor
 
 JSON = "application/json"
 
@@ -69,11 +67,6 @@ def _sent(request: HttpRequest) -> bytes:
         return request.body
     except (ValueError, UnreadablePostError) as error:  # a length that is no number; a reader who went away
         raise Refused(400, "The body can't be read.") from error
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    """In whose name something is done."""
-    return Actor.of(request.user)
 
 
 @functools.cache

@@ -7,23 +7,61 @@ What HTTP caches are told of it is in `caching`: RFC 9111, 5861, 9110 and 9211.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 from django.http import HttpRequest, HttpResponse
 
 from hotdata.api import usage
-from hotdata.api.answers import json_answer, json_error, local, methods, open_to_readers
+from hotdata.api.answers import json_answer, json_error, methods, open_to_readers
 from hotdata.api.caching import cached
 from hotdata.api.callers import token_of
+from hotdata.api.operations import Operation
+from hotdata.api.shapes import Moment, Seconds, moment
 from hotdata.exceptions import CacheUnavailable, HotdataError, NotReady, ReadError, UnknownSource
 from hotdata.freshness import reads
 from hotdata.freshness.entries import Entry
 
 MAX_KEYS = 100
+NOT_MODIFIED = {304: "The reader has the value already, as If-None-Match says."}
+CACHING = {
+    "Age": "Seconds since the value was fetched.",
+    "ETag": "Of the value.",
+    "Cache-Status": "As of RFC 9211.",
+}
+
+
+class Value(msgspec.Struct, omit_defaults=True):
+    """The value of a key."""
+
+    source: str
+    key: str
+    value: Any
+    fetched_at: Moment
+    age: Seconds
+    state: Literal["fresh", "stale"]
+    last_known: Annotated[
+        bool, msgspec.Meta(description="Whether it is what this process has read last, since Redis is away.")
+    ] = False
+
+
+class Values(msgspec.Struct):
+    """The values of several keys, and why others are missing."""
+
+    source: str
+    entries: dict[str, Value]
+    errors: dict[str, str]
+
+
+class KeysQuery(msgspec.Struct):
+    """Which keys are asked for."""
+
+    key: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_KEYS)]
 
 
 @methods("GET", "HEAD")
 @open_to_readers
+@Operation(answer=Value, errors=NOT_MODIFIED, headers=CACHING)
 def one(request: HttpRequest, source: str, key: str) -> HttpResponse:
     """One entry, or why there is none: 404 for what is not served, 503 for what can't be served yet."""
     try:
@@ -35,17 +73,13 @@ def one(request: HttpRequest, source: str, key: str) -> HttpResponse:
 
 @methods("GET", "HEAD")
 @open_to_readers
-def many(request: HttpRequest, source: str) -> HttpResponse:
+@Operation(query=KeysQuery, answer=Values, errors=NOT_MODIFIED, headers=CACHING)
+def many(request: HttpRequest, source: str, asked: KeysQuery) -> HttpResponse:
     """Several entries: those that there are under ``entries``, why others are missing under ``errors``.
 
     Only an answer without errors is for caches.
     """
-    keys = request.GET.getlist("key")
-    if not keys:
-        return json_error("Name the keys: ?key=…&key=…", status=400)
-    if len(keys) > MAX_KEYS:
-        return json_error(f"At most {MAX_KEYS} keys at a time; these are {len(keys)}.", status=400)
-    keys = list(dict.fromkeys(keys))
+    keys = list(dict.fromkeys(asked.key))
     try:
         answers = reads.get_many(source, keys)
     except (UnknownSource, CacheUnavailable) as error:
@@ -53,21 +87,21 @@ def many(request: HttpRequest, source: str) -> HttpResponse:
     entries = {key: answer for key, answer in answers.items() if isinstance(answer, Entry)}
     errors = {key: str(answer) for key, answer in answers.items() if isinstance(answer, ReadError)}
     shown = {key: _shown(entry) for key, entry in entries.items()}
-    answer = json_answer({"source": source, "entries": shown, "errors": errors})
+    answer = json_answer(Values(source, shown, errors))
     answer = cached(request, answer, [] if errors else list(entries.values()))
     return _counted(request, answer, source, reads=len(answers), failed=len(errors))
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
-    shown = {
-        "source": entry.source,
-        "key": entry.key,
-        "value": entry.value,
-        "fetched_at": local(entry.fetched_at),
-        "age": round(entry.age, 3),
-        "state": entry.state,
-    }
-    return shown | {"last_known": True} if entry.last_known else shown
+def _shown(entry: Entry) -> Value:
+    return Value(
+        source=entry.source,
+        key=entry.key,
+        value=entry.value,
+        fetched_at=moment(entry.fetched_at),
+        age=round(entry.age, 3),
+        state=entry.state,
+        last_known=entry.last_known,
+    )
 
 
 def _refusal(error: HotdataError) -> HttpResponse:

@@ -53,12 +53,12 @@ def test_records_that_are_kept_longer_can_be_asked_for(staff: Staff, settings: A
     settings.HOTDATA_RETENTION = {"freshness": 1}
     client = staff("view_source")
     assert client.get(PATH, {"hours": 24}).status_code == 200
-    assert "between 1 and 24" in refused(client.get(PATH, {"hours": 25}), 400)
+    assert "at most 24" in refused(client.get(PATH, {"hours": 25}), 400)
 
 
 @pytest.mark.parametrize("hours", ["0", "-1", "2161", "1.5", "", "many", "9" * 5000, "nan", "\x00"])
 def test_hours_that_make_no_sense_are_400(staff: Staff, hours: str) -> None:
-    assert "between 1 and 2,160" in refused(staff("view_source").get(PATH, {"hours": hours}), 400)
+    assert refused(staff("view_source").get(PATH, {"hours": hours}), 400).startswith("hours: ")
 
 
 def test_who_is_not_staff_is_401_and_who_may_not_is_403(staff: Staff) -> None:
