@@ -33,6 +33,7 @@ class Actor:
     @classmethod
     def of(cls, request: HttpRequest) -> Actor:
         """Who asks; they are logged in, or sent a token."""
+        assert request.user.pk is not None
         return cls(user_id=request.user.pk, name=name_of(request))
 
 
