@@ -7,7 +7,6 @@ found the change within its interval; a bell that nobody hears, or that can't be
 from __future__ import annotations
 
 import functools
-import logging
 import random
 import threading
 import time
@@ -23,8 +22,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from hotdata.conf import conf
+from hotdata.logs import EventLogger
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 # All in seconds.
 TIMEOUT = 0.25  # for each step of talking to Redis; an edit waits for no more than a few of them
@@ -77,7 +77,7 @@ def ring() -> None:
         _Mood.quiet_until = time.monotonic() + QUIET
         if _Mood.fine:
             # Without the error's text: one about a bad URL quotes it, with the password.
-            logger.warning("bell.not_rung error=%s", type(error).__name__)
+            logger.warning("bell.not_rung", error=type(error).__name__)
         _Mood.fine = False
         return
     if not _Mood.fine:
@@ -147,7 +147,7 @@ class Listener:
         self.connected = False
         self._failures += 1
         if not self._lost:
-            logger.warning("bell.lost error=%s", type(error).__name__)
+            logger.warning("bell.lost", error=type(error).__name__)
         self._lost = True
 
 

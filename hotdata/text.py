@@ -15,6 +15,7 @@ from hotdata.conf import SECRET_PREFIX, conf
 
 LONGEST_ID = 18  # digits of a number that every database holds as a row's id
 REDACTED = "[secret]"
+URL_MARKS = re.compile(r"[/:@?&=#]+")
 SHORTEST_SECRET = 4  # characters; shorter ones stand in half of all texts by chance
 SHORTEST_TELLING = 8  # characters; where a shorter one stands, it may well do so by chance
 IN_A_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
@@ -47,7 +48,7 @@ def storable(text: str) -> str:
     """
     if not text:
         return text
-    for secret in _secrets(SHORTEST_SECRET):
+    for secret in known_secrets():
         text = text.replace(secret, REDACTED)
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
@@ -63,7 +64,7 @@ def without_credentials(text: str) -> str:
 
 def holds_secret(text: str) -> bool:
     """Whether `text` holds the secret of an upstream, one that is long enough not to stand there by chance."""
-    return any(secret in text for secret in _secrets(SHORTEST_TELLING))
+    return any(secret in text for secret in known_secrets(SHORTEST_TELLING))
 
 
 def without_secrets(data: Any) -> Any:
@@ -77,14 +78,24 @@ def without_secrets(data: Any) -> Any:
     return data
 
 
-def _secrets(shortest: int) -> list[str]:
-    """What all environment variables that sources may name hold, in all spellings, longest first."""
+def known_secrets(shortest: int = SHORTEST_SECRET) -> list[str]:
+    """What all environment variables that sources may name hold, and the settings that are secrets; longest first.
+
+    In all spellings, but none of less than `shortest` characters.
+    """
     prefix = conf().secret_prefix
     values = {
         value for name, value in os.environ.items() if name.startswith(prefix) and name != SECRET_PREFIX
     }
+    for url in (*conf().alert_urls, conf().heartbeat_url):
+        values |= {url, *_telling_parts(url)}
     spelt = {spelling for value in values for spelling in _spellings(value)}
     return sorted((text for text in spelt if len(text) >= shortest), key=len, reverse=True)
+
+
+def _telling_parts(url: str) -> Iterator[str]:
+    """The parts of `url` that may be secrets: who calls it makes another address of them, and errors quote that."""
+    return (part for part in URL_MARKS.split(url) if len(part) >= SHORTEST_TELLING and "." not in part)
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -12,6 +12,7 @@
 | REDIS_URL | redis://127.0.0.1:6379/0 | where entries are kept; `unix:///path/redis.sock?db=0` works too |
 | TIME_ZONE | UTC | the zone in which times are shown, and the default for new jobs |
 | LOG_LEVEL | INFO | level of the console log |
+| LOG_FORMAT | line | `json` for one JSON object per line |
 | EMAIL_URL | none: mail goes to the console | e.g. `smtp+tls://user:password@mail.example.com:587` |
 | MAIL_FROM | hotdata@localhost | whom mail comes from |
 | HOTDATA_* | see hotdata/conf.py | hotdata's own settings, each documented there |
@@ -291,8 +292,23 @@ else:
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"run": {"()": "hotdata.execution.context.RunFacts"}},
+    "formatters": {
+        "line": {"()": "hotdata.logs.LineFormatter"},
+        "json": {"()": "hotdata.logs.JsonFormatter"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "filters": ["run"],
+            "formatter": read(
+                "LOG_FORMAT",
+                lambda raw: {name: name for name in ("line", "json")}[raw.lower()],
+                "line",
+                "line or json",
+            ),
+        }
+    },
     "root": {
         "handlers": ["console"],
         "level": read(

@@ -85,6 +85,7 @@ def _no_env_file() -> None:
         ("TIME_ZONE", "Europe", "TIME_ZONE must be the name of a time zone"),
         ("TIME_ZONE", "../../etc/passwd", "TIME_ZONE must be the name of a time zone"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not 'loud'."),
+        ("LOG_FORMAT", "xml", "LOG_FORMAT must be line or json, not 'xml'."),
         ("HOTDATA_WORKERS", "many", "HOTDATA_WORKERS must be a whole number, not 'many'."),
         ("HOTDATA_WORKERS", "1.5", "HOTDATA_WORKERS must be a whole number, not '1.5'."),
         ("HOTDATA_WORKERS", "0", "HOTDATA_WORKERS must be a whole number of at least 1, not 0."),

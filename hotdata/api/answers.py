@@ -7,7 +7,6 @@ the admin's session, and whether they do so too often, `callers` finds out.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -24,8 +23,9 @@ from django.utils.translation import override
 from hotdata.api.callers import count_address, identify, token_of
 from hotdata.conf import conf
 from hotdata.exceptions import TokenRefused, TooManyRequests
+from hotdata.logs import EventLogger
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 DATABASE_BACK = timedelta(seconds=5)
 CHALLENGE = 'Bearer realm="hotdata"'
@@ -107,7 +107,7 @@ def _in_json(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> Htt
     except (RequestDataTooBig, TooManyFieldsSent) as error:
         return json_error(str(error), status=413)
     except OperationalError:
-        logger.exception("api.database_away path=%s", request.path)
+        logger.exception("api.database_away", path=request.path)
         return json_error(
             "The database can't be used now; nothing was done.", status=503, retry_after=DATABASE_BACK
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import logging
 import queue
 import threading
 import time
@@ -29,9 +28,10 @@ from hotdata.execution.progress import attend
 from hotdata.execution.record import record, record_each
 from hotdata.execution.runner import make_context
 from hotdata.execution.starting import Starter
+from hotdata.logs import EventLogger
 from hotdata.models import Run
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 MAX_BATCH = 1000
 HOUSEKEEPING = 1.0  # seconds between two looks at progress and cancellations
@@ -172,7 +172,7 @@ class Clerk:
             self._look_at = time.monotonic() + HOUSEKEEPING
             attend(self._contexts)
         if self._failures:
-            logger.warning("executor.recovered failures=%s", sum(self._failures.values()))
+            logger.warning("executor.recovered", failures=sum(self._failures.values()))
             self._failures.clear()
 
     def _is_done(self) -> bool:
@@ -184,9 +184,9 @@ class Clerk:
         failures = self._failures[kind] = self._failures.get(kind, 0) + 1
         away = isinstance(error, OperationalError | InterfaceError)
         if failures == 1 and away:
-            logger.warning("executor.database_away error=%s", error)
+            logger.warning("executor.database_away", error=error)
         elif failures == 1:
-            logger.error("executor.turn_failed error=%s: %s", kind, error, exc_info=error)
+            logger.error("executor.turn_failed", error=f"{kind}: {error}", exc_info=error)
         close_old_connections()
         return min(BACKOFF_LONGEST, BACKOFF_FIRST * 2 ** min(failures - 1, 10)) if away else BACKOFF_LONGEST
 

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Any, TextIO
 
 from hotdata.exceptions import RunCancelled, RunTimedOut
+from hotdata.logs import LINE
 from hotdata.text import storable
 
 MOST_COUNTED = 2**31 - 1  # what a record's counters hold
@@ -208,6 +209,16 @@ class RunLogHandler(logging.Handler):
             self.handleError(record)
 
 
+class RunFacts(logging.Filter):
+    """Adds to records that are made inside a run which one that is: its job, its id and the attempt."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        run = _current.get()
+        if run is not None and run.id is not None:
+            record.job, record.run, record.attempt = run.job, run.id, run.attempt
+        return True
+
+
 class _TeeToRun:
     """Stands for stdout or stderr: what is printed inside a run goes to the run's log, all else where it went."""
 
@@ -236,7 +247,7 @@ class captured_output:
 
     def __enter__(self) -> None:
         self._handler = RunLogHandler(level=logging.INFO)
-        self._handler.setFormatter(logging.Formatter("{asctime} {levelname} {name}: {message}", style="{"))
+        self._handler.setFormatter(logging.Formatter(LINE, style="{"))
         logging.getLogger().addHandler(self._handler)
         self._streams = sys.stdout, sys.stderr
         sys.stdout, sys.stderr = _TeeToRun(sys.stdout), _TeeToRun(sys.stderr)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import multiprocessing
 import os
 import signal
@@ -29,9 +28,10 @@ from pebble import ProcessExpired, concurrent
 from hotdata.exceptions import HotdataError
 from hotdata.execution import child, wire
 from hotdata.execution.context import CurrentRun
+from hotdata.logs import EventLogger
 from hotdata.models.runs import State
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 NOTICE = 0.5  # seconds between telling a task to stop and killing it
 LOOK_AGAIN = 0.1  # seconds between two looks at the clock and for a cancellation; pebble's own interval
@@ -83,7 +83,7 @@ def _followed(process: _Child, current: CurrentRun) -> dict[str, Any] | None:
             if not overdue:  # its own clock tells it so, and gives another reason
                 process.tell_to_stop()
         if told_at is not None and now >= told_at + NOTICE:
-            logger.warning("isolation.killed job=%s run=%s", current.job, current.id)
+            logger.warning("isolation.killed", job=current.job, run=current.id)
             return _killed(current)
         if not process.begun and now >= started + START_PATIENCE:
             error = f"Its process did not come to call the task within {START_PATIENCE:g} s."

@@ -6,7 +6,6 @@ and made again where its job wants that. What can't be made to end is put on rec
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Sequence, Set
 from dataclasses import replace
 
@@ -16,10 +15,11 @@ from django.utils import timezone
 
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.record import record
-from hotdata.models import Run, recoveries
+from hotdata.logs import EventLogger
+from hotdata.models import Run, endings, recoveries
 from hotdata.models.runs import State
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 CUT_OFF = "Its node was stopped, and the grace was over."
 DEAF = "Its node was stopped, and the task did not end when it was told to."
@@ -57,5 +57,6 @@ def say_last_words(node: str, running: Collection[int]) -> None:
             lost = recoveries.abandon(deaf, DEAF, now)
             Run.objects.hand_back(node)
             recoveries.make(lost, now)
+            endings.say_later(deaf)
     except AnyDatabaseError as error:
-        logger.warning("executor.left_without_settling error=%s", error)
+        logger.warning("executor.left_without_settling", error=error)

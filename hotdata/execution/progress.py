@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections.abc import Iterator, Mapping
 
@@ -11,11 +10,12 @@ from django.db import Error as AnyDatabaseError
 from django.db import close_old_connections, connections
 
 from hotdata.execution.context import CurrentRun
+from hotdata.logs import EventLogger
 from hotdata.models import Run
 from hotdata.models.runs import State
 from hotdata.text import storable
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 INTERVAL = 1.0  # seconds
 
@@ -47,7 +47,7 @@ def attended(run_id: int, context: CurrentRun) -> Iterator[None]:
             try:
                 attend({run_id: context})
             except AnyDatabaseError as error:
-                logger.warning("progress.not_written run=%s error=%s", run_id, error)
+                logger.warning("progress.not_written", run=run_id, error=error)
             close_old_connections()
         connections.close_all()
 

@@ -6,7 +6,6 @@ meantime, since its node was thought dead, it stays so, and what came late is ad
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -16,18 +15,17 @@ from django.utils import timezone
 
 from hotdata.execution.outcome import RETRIED, Outcome
 from hotdata.execution.retry import retry_delay
-from hotdata.models import ChangeCounter, Job, Run, bulk
+from hotdata.logs import EventLogger
+from hotdata.models import ChangeCounter, Job, Run, bulk, endings
 from hotdata.models.policies import HOLDING
 from hotdata.models.runs import FAILURES, State
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 WRITTEN = [
     "state", "reason", "node", "ready_at", "finished_at", "duration", "attempts",
     "progress_done", "progress_total", "log", "result", "error", "traceback", "notable",
 ]  # fmt: skip
-
-LEVELS = {State.SUCCEEDED: logging.INFO, State.CANCELLED: logging.WARNING, State.RETRYING: logging.WARNING}
 
 
 def record(outcomes: Sequence[Outcome]) -> list[Run]:
@@ -48,7 +46,7 @@ def record(outcomes: Sequence[Outcome]) -> list[Run]:
         if retrying or _are_waited_for(runs):
             ChangeCounter.bump()
     for run in runs:
-        log_outcome(run)
+        endings.say(run)
     # Of all outcomes: when a crash or an error came between the record and this, it is made up for now.
     _pause_failing([outcome.run for outcome in outcomes])
     return retrying
@@ -65,7 +63,7 @@ def record_each(outcomes: Sequence[Outcome]) -> None:
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            logger.exception("run.unrecordable job=%s run=%s", outcome.run.job_id, outcome.run.id)
+            logger.exception("run.unrecordable", job=outcome.run.job_id, run=outcome.run.id)
             record([_unrecordable(outcome, error)])
 
 
@@ -87,7 +85,7 @@ def _pause_failing(runs: Sequence[Run]) -> None:
     try:
         Job.objects.pause_failing(*names)
     except Exception:
-        logger.exception("run.pause_failed jobs=%s", ",".join(sorted(names)))
+        logger.exception("run.pause_failed", jobs=",".join(sorted(names)))
 
 
 def _unrecordable(outcome: Outcome, error: Exception) -> Outcome:
@@ -186,18 +184,4 @@ def _add_late(outcomes: Sequence[Outcome]) -> None:
             traceback=outcome.traceback,
         )
         if added:
-            logger.warning("run.late job=%s run=%s state=%s", run.job_id, run.id, outcome.state.value)
-
-
-def log_outcome(run: Run) -> None:
-    """Say once, in the process's log, how an attempt ended."""
-    logger.log(
-        LEVELS.get(State(run.state), logging.ERROR),
-        "run.%s job=%s run=%s attempt=%s duration=%.3f%s",
-        run.state,
-        run.job_id,
-        run.id,
-        run.attempt,
-        run.duration.total_seconds() if run.duration else 0,
-        f" error={run.error[:200]!r}" if run.error else "",
-    )
+            logger.warning("run.late", job=run.job_id, run=run.id, state=outcome.state.value)

@@ -6,7 +6,6 @@ for a single run; an executor that works on many takes the same steps in batches
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 import traceback as tracebacks
@@ -24,13 +23,14 @@ from hotdata.execution.context import CurrentRun, entered
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.progress import attended
 from hotdata.execution.record import record_each
+from hotdata.logs import EventLogger
 from hotdata.models import Job, Run
 from hotdata.models.policies import Isolation
 from hotdata.models.runs import State
 from hotdata.registry import Task
 from hotdata.text import holds_secret, shortened, storable, without_secrets
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 ERROR_LIMIT = 4000  # characters; an error's text may hold a whole answer of an upstream
 NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
@@ -96,7 +96,7 @@ def perform(run: Run, current: CurrentRun) -> Outcome:
         return _performed(run, current, begun)
     except BaseException as error:
         # What a task raises is somebody else's code, too: it may raise in its turn when it is looked at.
-        logger.exception("run.untold job=%s run=%s", run.job_id, run.id)
+        logger.exception("run.untold", job=run.job_id, run=run.id)
         return Outcome(
             run=run,
             node=run.node,

@@ -8,7 +8,6 @@ whole fleet. It starts with the first read, also in a process that was forked, a
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -22,8 +21,9 @@ from hotdata.exceptions import CacheUnavailable, UnknownSource
 from hotdata.freshness import flights, hotkeys, meters, recording, wants
 from hotdata.freshness.definitions import definition_of
 from hotdata.freshness.wants import Wish
+from hotdata.logs import EventLogger
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 FLUSH_INTERVAL = 5.0  # seconds
 

@@ -8,7 +8,6 @@ is away: a reader is not refused for want of an answer that was known a moment a
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -24,11 +23,12 @@ from django.utils import timezone
 
 from hotdata.exceptions import BadSource, UnknownSource
 from hotdata.keys import KeyPattern
+from hotdata.logs import EventLogger
 from hotdata.models import Key, Source
 from hotdata.models.acceptance import KeyPolicy
 from hotdata.models.hotkeys import guest_keys
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 KEPT = 1.0  # seconds
 NAMES = ""  # what the names of all sources are known by; it is the name of none
@@ -112,7 +112,7 @@ class _Known:
     def _note(self, away: AnyDatabaseError | None) -> None:
         """Say once that the database is away, and once that it is back."""
         if away is not None and not self._away:
-            logger.warning("definitions.database_away error=%s", away)
+            logger.warning("definitions.database_away", error=away)
         elif away is None and self._away:
             logger.info("definitions.database_back")
         self._away = away is not None

@@ -9,7 +9,6 @@ Redis holds nothing that can't be fetched again; what it holds is data, never co
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,8 +20,9 @@ from django_redis.serializers.base import BaseSerializer
 from hotdata.freshness import redis
 from hotdata.freshness.redis import outage
 from hotdata.keys import storage_name
+from hotdata.logs import EventLogger
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 FENCE_DIGITS = 20
 END_OF_TIME = 32_503_680_000.0  # the year 3000, in seconds since the epoch
@@ -131,10 +131,10 @@ def decode(value: bytes) -> Stored | None:
         stored = _decoder.decode(memoryview(value)[FENCE_DIGITS:])
         if 0 <= stored.fetched_at < END_OF_TIME:
             return stored
-        logger.warning("entry.impossible fetched_at=%s", stored.fetched_at)
+        logger.warning("entry.impossible", fetched_at=stored.fetched_at)
         return None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        logger.warning("entry.unreadable size=%s", len(value))
+        logger.warning("entry.unreadable", size=len(value))
         return None
 
 

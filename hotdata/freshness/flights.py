@@ -10,7 +10,6 @@ has ended: the next reader finds what it brought.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -27,9 +26,10 @@ from hotdata.freshness.entries import Stored
 from hotdata.freshness.fetching import Fetch
 from hotdata.freshness.leases import Lease
 from hotdata.freshness.outcomes import RefreshFailed
+from hotdata.logs import EventLogger
 from hotdata.models import Source
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 FETCHES = 16  # of a source at a time, in one process
 FIRST_LOOK, LONGEST_LOOK = 0.01, 0.05  # seconds between two looks for what another process fetches
@@ -112,9 +112,9 @@ def _run_quietly(fetch: Fetch, ours: Mapping[str, Lease]) -> None:
     except (RefreshFailed, CacheUnavailable):
         pass  # on record, or said by who noticed
     except HotdataError as error:
-        logger.warning("flight.failed source=%s error=%s", fetch.source.name, error)
+        logger.warning("flight.failed", source=fetch.source.name, error=error)
     except Exception:
-        logger.exception("flight.failed source=%s", fetch.source.name)
+        logger.exception("flight.failed", source=fetch.source.name)
     finally:
         connections.close_all()  # the next fetch may be long in coming
 

@@ -7,7 +7,6 @@ there is room for, and are tried again: with the next one, and in processes that
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,10 +16,11 @@ from dataclasses import dataclass, field
 from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
+from hotdata.logs import EventLogger
 from hotdata.models import ApiCall
 from hotdata.models.hotkeys import Guest, note_guests
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 MAX_WAITING = 1000  # records, of mostly one call each
 
@@ -92,14 +92,14 @@ class _Recorder:
                 self._writing = False
                 begun, self._away = not self._away, True
             if begun:
-                logger.warning("records.waiting count=%s error=%s", len(taken), error)
+                logger.warning("records.waiting", count=len(taken), error=error)
             return False
         except Exception:
-            logger.exception("records.lost count=%s", len(taken))
+            logger.exception("records.lost", count=len(taken))
         with self._lock:
             lost, self._lost, self._away = self._lost, 0, False
         if lost:
-            logger.error("records.lost count=%s", lost)
+            logger.error("records.lost", count=lost)
         return True
 
     def _bound(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import logging
 import os
 import threading
 import time
@@ -27,8 +26,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from hotdata.conf import conf
 from hotdata.exceptions import CacheUnavailable
+from hotdata.logs import EventLogger
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 REST = 1.0  # seconds
 # Put into words only where it is shown: while Redis is away each read meets it, and most have another answer.
@@ -61,7 +61,7 @@ class Outage:
                 begun, self.on = not self.on, True
             if begun:
                 # Without the error's text: one about a bad URL quotes it, with the password.
-                logger.warning("redis.lost error=%s", type(error).__name__)
+                logger.warning("redis.lost", error=type(error).__name__)
             message = _("Redis can't be reached (%(error)s).")
             return CacheUnavailable(message % {"error": type(error).__name__})
         self.end()

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,8 +43,6 @@ from hotdata.keys import MAX_LENGTH, check_key
 from hotdata.models import ApiCall, Source
 from hotdata.models.hotkeys import Guest, guests
 from hotdata.text import shortened, storable
-
-logger = logging.getLogger(__name__)
 
 FLUSH_INTERVAL = 0.25  # seconds between two writes of what has arrived
 RECORD_INTERVAL = 1.0  # seconds between two batches of calls that are put on record

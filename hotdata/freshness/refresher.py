@@ -11,7 +11,6 @@ Between turns it waits for wishes, which wake it, and for the next due time. Whi
 from __future__ import annotations
 
 import contextvars
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,10 +27,11 @@ from hotdata.freshness import demands, entries, planner, wants
 from hotdata.freshness.fetching import REST, Fetch
 from hotdata.freshness.outcomes import Refreshed, RefreshFailed
 from hotdata.freshness.planner import Plan
+from hotdata.logs import EventLogger
 from hotdata.models import Source
 from hotdata.text import storable
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 SOURCES_AT_A_TIME = 16
 MOST_WISHES = 1000  # in one turn; and as many demands
@@ -154,7 +154,7 @@ class Refresher:
     def _survive(self, error: Exception) -> None:
         """Wait for what is away. Of Redis, it was said by who noticed."""
         if isinstance(error, AnyDatabaseError) and not self._away:
-            logger.warning("refresher.database_away error=%s", error)
+            logger.warning("refresher.database_away", error=error)
         self._away = isinstance(error, AnyDatabaseError)
         time.sleep(AWAY)
 
@@ -264,7 +264,7 @@ class _Keeper:
         self._rest_until = time.monotonic() + (AWAY if away else BROKEN_REST)
         name, kept, said = self.source.name, self._kept(), storable(f"{type(error).__name__}: {error}")
         if kept.error != said:
-            logger.error("source.not_refreshed source=%s", name, exc_info=error)
+            logger.error("source.not_refreshed", source=name, exc_info=error)
         kept.error = said
         self._refresher.errors[name] = error
 

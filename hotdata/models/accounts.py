@@ -15,7 +15,7 @@ from django.db import transaction
 from django.db.models import OuterRef, Subquery
 from django_apscheduler.models import DjangoJob
 
-from hotdata.models import bulk
+from hotdata.models import bulk, endings
 from hotdata.models.runs import NEVER_STARTED, OVERTAKEN, Cause, Run, State
 
 LONGEST_SPAN = timedelta(days=1)
@@ -29,7 +29,9 @@ def put_down(records: Sequence[Run]) -> None:
     """
     with transaction.atomic(savepoint=False):
         taken_in = _extend(_repeating(records))
-        bulk.insert([record for record in records if record not in taken_in])
+        new = [record for record in records if record not in taken_in]
+        bulk.insert(new)
+        endings.say_later(record for record in new if record.state in NEVER_STARTED)
 
 
 def overtake(jobs: Collection[str], now: datetime) -> None:
@@ -47,11 +49,10 @@ def overtake(jobs: Collection[str], now: datetime) -> None:
     Run.objects.filter(id__in=[record.id for _, record in repeating]).delete()
     taken_in = _extend(repeating)
     bulk.insert([record for _, record in repeating if record not in taken_in])
-    alone = {record.id for record in records} - {record.id for _, record in repeating}
-    bulk.update(
-        [record for record in records if record.id in alone],
-        ["state", "reason", "finished_at", "held", "node"],
-    )
+    repeated = {record.id for _, record in repeating}
+    alone = [record for record in records if record.id not in repeated]
+    bulk.update(alone, ["state", "reason", "finished_at", "held", "node"])
+    endings.say_later(alone)
 
 
 def _repeating(records: Sequence[Run]) -> list[tuple[Run, Run]]:

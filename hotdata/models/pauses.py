@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -19,6 +18,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.exceptions import BadTrigger
+from hotdata.logs import EventLogger
 from hotdata.models.history import TrackedQuerySet, edited_by
 from hotdata.models.runs import FAILURES, Cause, Run, State
 from hotdata.models.schedules import Schedule
@@ -30,7 +30,7 @@ SYSTEM = "scheduler"
 
 Row = TypeVar("Row", bound="Pausable")
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 class PausableQuerySet(TrackedQuerySet[Row]):
@@ -50,7 +50,7 @@ class PausableQuerySet(TrackedQuerySet[Row]):
                 # A job that can't be scheduled fires nothing anyway, and shows its error.
                 with contextlib.suppress(BadTrigger), edited_by(SYSTEM):
                     if job.set_paused(True, note=note[:NOTE_LIMIT], by=SYSTEM):
-                        logger.warning("job.paused job=%s failures=%s", job.name, len(failed))
+                        logger.warning("job.paused", job=job.name, failures=len(failed))
 
 
 class Pausable(models.Model):

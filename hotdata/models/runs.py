@@ -19,7 +19,7 @@ from django.db.models.functions import RowNumber
 from django.db.models.lookups import In
 from django.utils.translation import gettext_lazy as _
 
-from hotdata.models import bulk
+from hotdata.models import bulk, endings
 from hotdata.models.changes import ChangeCounter
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ NEVER_STARTED = (State.MISSED, State.SKIPPED)
 UNSUCCESSFUL = tuple(state for state in FINISHED if state != State.SUCCEEDED)
 UNSCHEDULED = tuple(cause for cause in Cause if cause != Cause.SCHEDULE)
 KNOWN = frozenset(State)
+ENDING = ("job", "params", "state", "attempt", "duration", "reason", "coalesced", "error")
+"""What is said of a run when it ends."""
 
 BY_SCHEDULE = "schedule"
 """In whose name a later due time cancels a run."""
@@ -152,17 +154,23 @@ class RunQuerySet(models.QuerySet["Run"]):
         What was never started is `accounts.overtake`'s.
         """
         active = self.filter(job_id__in=jobs).active()
-        active.filter(state__in=WAITING).update(
-            state=State.CANCELLED,
-            held=False,
-            finished_at=now,
-            reason=OVERTAKEN,
-        )
+        self._cancel_waiting(active.filter(state__in=WAITING), OVERTAKEN, now)
         asked = active.filter(state=State.RUNNING, cancel_requested_by="").update(
             cancel_requested_by=BY_SCHEDULE
         )
         if asked:
             ChangeCounter.bump()
+
+    def _cancel_waiting(self, waiting: RunQuerySet, reason: str, now: datetime) -> None:
+        """Cancel the runs in `waiting`, none of which runs. Part of the caller's transaction."""
+        runs = list(waiting.select_for_update().only(*ENDING))
+        if not runs:
+            return
+        end = {"state": State.CANCELLED, "held": False, "finished_at": now, "reason": reason}
+        self.filter(id__in=[run.id for run in runs]).update(**end)
+        for run in runs:
+            run.state, run.reason = State.CANCELLED, reason
+        endings.say_later(runs)
 
     def outlook(self) -> tuple[datetime | None, int]:
         """When the next run that waits for a node will be ready, and how many runs are held."""
@@ -227,9 +235,8 @@ class RunQuerySet(models.QuerySet["Run"]):
                 runs, ["state", "node", "started_at", "attempt"], state=[State.RUNNING], node=[node]
             )
             # Now that they are locked, nobody asks any more: a later cancellation finds them waiting, or ended.
-            self.filter(id__in=back).exclude(cancel_requested_by="").update(
-                state=State.CANCELLED, finished_at=now, reason="Cancelled before its task was called."
-            )
+            unwanted = self.filter(id__in=back).exclude(cancel_requested_by="")
+            self._cancel_waiting(unwanted, "Cancelled before its task was called.", now)
             ChangeCounter.bump()
 
 
@@ -369,7 +376,7 @@ class Run(models.Model):
             # Locked, or it could be started between a look and a change, and be asked neither way.
             run = (
                 Run.objects.select_for_update()
-                .only("state", "cancel_requested_by")
+                .only("cancel_requested_by", *ENDING)
                 .filter(id=self.id)
                 .first()
             )
@@ -378,6 +385,7 @@ class Run(models.Model):
             if run.state in WAITING:
                 run.state, run.held, run.finished_at = State.CANCELLED, False, now
                 run.reason = f"Cancelled by {by} before it started."
+                endings.say_later([run])
             elif run.state == State.RUNNING and not run.cancel_requested_by:
                 run.cancel_requested_by = by
             else:

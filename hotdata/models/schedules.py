@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from django_apscheduler.models import DjangoJob
 
 from hotdata.exceptions import BadTrigger
-from hotdata.models import bulk
+from hotdata.models import bulk, endings
 from hotdata.models.prepared import Prepared
 from hotdata.models.runs import Cause, Run, State
 from hotdata.triggers import CronTrigger, DateTrigger, DueTimes, IntervalTrigger, Trigger
@@ -276,6 +276,7 @@ class Schedule(DjangoJob):  # type: ignore[misc]  # django-apscheduler has no ty
             # The due time has an account already when the clock was set back: then that one stands.
             ignore_conflicts=True,
         )
+        endings.say_later(Run.objects.filter(job_id=job.name, scheduled_for=overtaken.last, created_at=now))
 
 
 NEXT: Prepared[Schedule] = Prepared(

@@ -7,7 +7,6 @@ counts only grow, so the other one has not got all yet, or lost some with Redis.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,10 +19,11 @@ from django.utils import timezone
 from hotdata.exceptions import UnknownSource
 from hotdata.freshness import entries, meters, planner
 from hotdata.freshness.meters import Measures, Served
+from hotdata.logs import EventLogger
 from hotdata.models import ApiCall, FreshnessHour, Source
 from hotdata.models.hotkeys import forget_old
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 SETTLED_AFTER = (
@@ -192,7 +192,7 @@ def _roll_up_source(source: str, now: datetime) -> int:
     by_hour = _by_hour(meters.measured(source, since=since, until=until))
     written = sum(_write(source, hour, by_hour[hour]) for hour in sorted(by_hour.keys() - settled))
     if written:
-        logger.info("freshness.rolled_up source=%s hours=%s", source, written)
+        logger.info("freshness.rolled_up", source=source, hours=written)
     return written
 
 

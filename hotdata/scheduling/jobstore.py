@@ -11,7 +11,6 @@ whose trigger can't be built is parked, with the error shown, and never deleted.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,8 +29,6 @@ from hotdata.models.runs import Cause, State
 from hotdata.scheduling.firing import IDLE, Active, fire
 from hotdata.scheduling.lease import LeaseKeeper
 from hotdata.scheduling.reconciling import Reconciler, park
-
-logger = logging.getLogger(__name__)
 
 CLAIM_LIMIT = 2000
 EDIT_THE_JOB = "Jobs are defined by hotdata.Job rows: edit those."

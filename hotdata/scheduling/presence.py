@@ -7,7 +7,6 @@ dead. When the process dies the row stays, grows old, and tells the leader whose
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import secrets
 import socket
@@ -20,10 +19,11 @@ from django.db import Error as AnyDatabaseError
 from django.db import close_old_connections, connections
 from django.db.models.functions import Now
 
+from hotdata.logs import EventLogger
 from hotdata.models import Node
 from hotdata.version import VERSION
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 BEATS_PER_TIMEOUT = 3
 RETRY = 1.0  # seconds until the next try of a heartbeat that failed, at most
@@ -83,9 +83,9 @@ class Presence:
                 if failures == 1:
                     known = isinstance(error, AnyDatabaseError)
                     logger.warning(
-                        "node.heartbeat_failed node=%s error=%s",
-                        self.name,
-                        error,
+                        "node.heartbeat_failed",
+                        node=self.name,
+                        error=error,
                         exc_info=None if known else error,
                     )
                 # After an outage a new leader waits a little more than one interval for the living to be heard.
@@ -93,7 +93,7 @@ class Presence:
                 close_old_connections()
             else:
                 if failures:
-                    logger.warning("node.heartbeat_back node=%s failures=%s", self.name, failures)
+                    logger.warning("node.heartbeat_back", node=self.name, failures=failures)
                 failures, pause = 0, self._interval
         connections.close_all()
 

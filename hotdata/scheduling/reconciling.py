@@ -10,7 +10,6 @@ first pass of a leader loads all of them. A pass is made in slices, so that no d
 from __future__ import annotations
 
 import contextlib
-import logging
 from datetime import datetime
 
 from django.db import transaction
@@ -18,11 +17,12 @@ from django.db.models import Exists, OuterRef, Q, Subquery, TextField
 from django.db.models.functions import Cast, JSONObject
 
 from hotdata.exceptions import BadTrigger
+from hotdata.logs import EventLogger
 from hotdata.models import Job, Schedule
 from hotdata.models.history import edited_by
 from hotdata.models.pauses import SYSTEM
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 MOST_READ = 5000  # jobs in a slice, if hardly any of them is loaded: about 90 ms
 MOST_LOADED = 50  # jobs in a slice that are loaded: about 12 ms, and 10 more for each that has to be planned
@@ -129,7 +129,7 @@ def park(job: Job, error: BadTrigger, now: datetime) -> bool:
     """Set a job aside whose definition can't be built; False when it was parked just so before."""
     parked = Schedule.objects.park(job, str(error), now)
     if parked:
-        logger.error("job.parked job=%s field=%s error=%s", job.name, error.field, error)
+        logger.error("job.parked", job=job.name, field=error.field, error=error)
     return parked
 
 
@@ -153,4 +153,4 @@ def _end_pauses(now: datetime) -> None:
             Schedule.objects.lock(job.name)
             # Somebody may just have paused it for longer.
             if ended.filter(pk=job.pk).exists() and job.set_paused(False):
-                logger.info("job.resumed job=%s paused_until=%s", job.name, job.paused_until)
+                logger.info("job.resumed", job=job.name, paused_until=job.paused_until)

@@ -7,7 +7,6 @@ abandoned is to fail: a job that has failed often enough in a row by that is pau
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,10 +15,11 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from hotdata.models import Job, Node, Run, recoveries
+from hotdata.logs import EventLogger
+from hotdata.models import Job, Node, Run, endings, recoveries
 from hotdata.models.runs import ACTIVE, WAITING, State
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 NODE_KEPT = timedelta(days=1)
 NOT_HEARD_OF = "Its node {node} was not heard of any more."
@@ -58,13 +58,13 @@ def settle(
     with transaction.atomic():
         handed_back = orphans.filter(state__in=WAITING).update(node="")
         # Without what may be large and is not needed here.
-        light = orphans.defer("log", "result", "error", "traceback", "attempts")
+        light = orphans.defer("log", "result", "traceback", "attempts")
         lost = list(light.filter(state=State.RUNNING).select_for_update(skip_locked=True))
         recovered = recoveries.make(recoveries.abandon(lost, NOT_HEARD_OF, now), now)
     if handed_back or lost:
-        logger.warning(
-            "runs.settled handed_back=%s abandoned=%s recovered=%s", handed_back, len(lost), recovered
-        )
+        logger.warning("runs.settled", handed_back=handed_back, abandoned=len(lost), recovered=recovered)
+    for run in lost:
+        endings.say(run)
     if lost:
         # After the commit: it locks schedules. When a crash comes in between, the job's next failure makes up for it.
         Job.objects.pause_failing(*{run.job_id for run in lost})

@@ -11,7 +11,6 @@ A standby sends one, too, and sleeps no longer than the lease has still to run.
 
 from __future__ import annotations
 
-import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from django.utils import timezone
 
 from hotdata.conf import conf
 from hotdata.exceptions import LostLease
+from hotdata.logs import EventLogger
 from hotdata.models import ChangeCounter, Run
 from hotdata.scheduling.jobstore import JobStore
 from hotdata.scheduling.lease import LeaseKeeper
@@ -33,7 +33,7 @@ from hotdata.scheduling.recovery import settle, silent_nodes, tidy_nodes
 from hotdata.scheduling.waiting import WaitingRuns
 from hotdata.scheduling.waker import Waker
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 RENEWALS_PER_TTL = 4
 STANDBY_LOOK = 0.4  # seconds after which a standby sees, without a bell, that the lease was given up
@@ -116,11 +116,11 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         try:
             pause = self._turn()
             if self._failures:
-                logger.warning("scheduler.recovered failures=%s", self._failures)
+                logger.warning("scheduler.recovered", failures=self._failures)
             self._failures = 0
             self._kinds_of_failure.clear()
         except LostLease:
-            logger.warning("scheduler.deposed node=%s", self._presence.name)
+            logger.warning("scheduler.deposed", node=self._presence.name)
             self._forget_what_was_seen()
             pause = 0.0
         except Exception as error:  # noqa: BLE001 - one turn of the loop: whatever it is, the loop goes on
@@ -157,13 +157,13 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         if self._led == led and not lapsed:
             return
         if self._led is not None:
-            logger.info("scheduler.leading node=%s epoch=%s", self._presence.name, self._led)
+            logger.info("scheduler.leading", node=self._presence.name, epoch=self._led)
             self._silent.clear()
             self._settle_at = self._reconcile_at = 0.0
             self._store.reconciler.forget()
             self._forget_what_was_seen()
         else:
-            logger.info("scheduler.standing_by node=%s", self._presence.name)
+            logger.info("scheduler.standing_by", node=self._presence.name)
         self._presence.lead(self._led is not None)
 
     def _time_to_next_look(self) -> float:
@@ -181,7 +181,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
             if self._led is not None:
                 self._presence.lead(False)
         except AnyDatabaseError as error:
-            logger.warning("scheduler.lease_not_released error=%s", error)
+            logger.warning("scheduler.lease_not_released", error=error)
         self._led = None
 
     def _succeed(self) -> None:
@@ -191,7 +191,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         """
         if self._lease.replaced:
             handed_back = Run.objects.hand_back(self._lease.replaced)
-            logger.info("scheduler.succeeded node=%s handed_back=%s", self._lease.replaced, handed_back)
+            logger.info("scheduler.succeeded", node=self._lease.replaced, handed_back=handed_back)
             self._lease.replaced = ""
 
     def _look_after_dead_nodes(self) -> None:
@@ -229,7 +229,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         if not self._store.reconciler.between_passes:
             self._reconcile_at = 0.0
         if planned:
-            logger.info("scheduler.reconciled jobs=%s", planned)
+            logger.info("scheduler.reconciled", jobs=planned)
             self._forget_what_was_seen()
 
     # Firing
@@ -297,7 +297,7 @@ class Scheduler(BlockingScheduler):  # type: ignore[misc]  # APScheduler has no 
         if kind not in self._kinds_of_failure:
             self._kinds_of_failure.add(kind)
             known = isinstance(error, AnyDatabaseError)
-            logger.error("scheduler.turn_failed error=%s: %s", kind, error, exc_info=None if known else error)
+            logger.error("scheduler.turn_failed", error=f"{kind}: {error}", exc_info=None if known else error)
         self._keep_at = 0.0
         self._forget_what_was_seen()
         close_old_connections()

@@ -10,10 +10,9 @@ import pytest
 from django.db import DataError, OperationalError
 from django.utils import timezone
 
-from hotdata.execution import record as recorder
 from hotdata.execution.outcome import Outcome
 from hotdata.execution.record import record, record_each
-from hotdata.models import ChangeCounter, Job, Run, bulk
+from hotdata.models import ChangeCounter, Job, Run, bulk, endings
 from hotdata.models.jobs import JobQuerySet
 from hotdata.models.runs import Cause, State
 from tests.builders import NODE, make_job, make_run
@@ -64,7 +63,7 @@ def test_an_end_is_said_once_in_the_log_of_the_process(caplog: pytest.LogCapture
     caplog.set_level(logging.INFO)
     run = make_running()
     record([make_outcome(run, State.FAILED, error="x" * 1000)])
-    [entry] = [entry for entry in caplog.records if entry.name == recorder.logger.name]
+    [entry] = [entry for entry in caplog.records if entry.name == endings.logger.name]
     assert entry.levelname == "ERROR"
     assert entry.getMessage().startswith(f"run.failed job={run.job_id} run={run.id} attempt=1 duration=2.000")
     assert len(entry.getMessage()) < 400

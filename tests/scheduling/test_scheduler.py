@@ -347,7 +347,7 @@ def test_an_error_of_the_database_is_survived_and_logged_once(
         eventually(lambda: executor.of(job))
         eventually(lambda: messages(scheduler_log, "scheduler.recovered"))
     assert messages(scheduler_log, "scheduler.turn_failed") == [
-        "scheduler.turn_failed error=OperationalError: database is locked"
+        "scheduler.turn_failed error='OperationalError: database is locked'"
     ]
     assert messages(scheduler_log, "scheduler.recovered") == ["scheduler.recovered failures=3"]
 
@@ -366,8 +366,8 @@ def test_each_kind_of_error_is_logged_and_an_unknown_one_with_its_traceback(
         eventually(lambda: executor.of(job))
     failed = [record for record in scheduler_log.records if "turn_failed" in record.getMessage()]
     assert [record.getMessage().split("=")[1] for record in failed] == [
-        "OperationalError: away",
-        "ZeroDivisionError: a bug",
+        "'OperationalError: away'",
+        "'ZeroDivisionError: a bug'",
     ]
     assert [bool(record.exc_info) for record in failed] == [False, True]
 

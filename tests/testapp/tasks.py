@@ -71,6 +71,12 @@ def echo(text: str = "", number: int = 0, items: list[str] | None = None) -> dic
     return {"text": text, "number": number, "items": items}
 
 
+@hotdata.task
+def log_line(text: str) -> None:
+    """Log a warning."""
+    logger.warning(text)
+
+
 # For runs in a process of their own
 
 
