@@ -19,7 +19,7 @@ from hotdata.freshness import planner, refresh
 from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
 from hotdata.models.sources import SourceName
-from hotdata.observing import components, freshness, health
+from hotdata.observing import components, freshness, health, totals
 from hotdata.retention import cleanup, thinning
 from hotdata.retention.cleanup import CleanUp
 
@@ -93,6 +93,15 @@ def cleanup_logs(days: Age | None = None, kinds: list[KindOfRecords] | None = No
 def roll_up_freshness() -> dict[str, int]:
     """Write what was measured in past hours, and Redis will forget, to the database."""
     return {"hours": freshness.roll_up(timezone.now())}
+
+
+@hotdata.task
+def roll_up_runs() -> dict[str, int]:
+    """Count the runs that have ended into the totals that metrics show, and that outlive the records."""
+    run = hotdata.current_run()
+    counted = totals.roll_up(timezone.now(), check=run.check)
+    thinning.thin_out(run.job)
+    return {"runs": counted}
 
 
 @hotdata.task

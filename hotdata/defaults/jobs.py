@@ -90,6 +90,17 @@ JOBS = (
         fields={"title": "Roll up freshness", "task": "roll_up_freshness", "cron": "5 * * * *"},
     ),
     DefaultJob(
+        name="roll_up_runs",
+        fields={
+            "title": "Roll up runs",
+            "task": "roll_up_runs",
+            "trigger": "interval",
+            "interval": MINUTE,
+            "timeout": 10 * MINUTE,
+            "keep_runs": 10,
+        },
+    ),
+    DefaultJob(
         name="health_check",
         fields={
             "title": "Health check",

@@ -15,6 +15,7 @@ from hotdata.models.runs import Run
 from hotdata.models.schedules import Schedule
 from hotdata.models.sources import Key, Source
 from hotdata.models.tokens import ApiToken
+from hotdata.models.totals import RunTotal, TotalsCursor
 from hotdata.models.usage import SourceUsage, TokenUsage
 
 __all__ = [
@@ -34,8 +35,10 @@ __all__ = [
     "Node",
     "Provided",
     "Run",
+    "RunTotal",
     "Schedule",
     "Source",
     "SourceUsage",
     "TokenUsage",
+    "TotalsCursor",
 ]

@@ -19,7 +19,7 @@ from hotdata.models import bulk, endings
 from hotdata.models.runs import NEVER_STARTED, OVERTAKEN, Cause, Run, State
 
 LONGEST_SPAN = timedelta(days=1)
-"""How long a record goes on to take in later due times: clean-up goes by the age of records."""
+"""How long a record goes on to take in later due times: clean-up goes by the age of records, and so do totals."""
 
 
 def put_down(records: Sequence[Run]) -> None:
@@ -100,9 +100,10 @@ def _repeats(later: Run, known: Run) -> bool:
     """Whether `later` says of later due times just what `known` says of earlier ones."""
     assert later.scheduled_for is not None
     assert known.scheduled_for is not None
+    assert later.finished_at is not None
     return (
         (later.state, later.reason, later.task, later.params)
         == (known.state, known.reason, known.task, known.params)
         and known.scheduled_for < (later.coalesced_since or later.scheduled_for)
-        and later.created_at - known.created_at < LONGEST_SPAN
+        and later.finished_at - known.created_at < LONGEST_SPAN
     )

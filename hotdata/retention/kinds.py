@@ -5,13 +5,14 @@ A kind has its age in the setting ``HOTDATA_RETENTION``, under its name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 from django.db import models
 from django.db.models import Q, QuerySet
+from django.utils import timezone
 
 from hotdata.models import (
     Alert,
@@ -28,8 +29,10 @@ from hotdata.models import (
 )
 from hotdata.models.runs import ACTIVE, FINISHED
 from hotdata.models.usage import day_of
+from hotdata.observing import totals
 
 NOT_ENDED = "have not ended"
+NOT_COUNTED = "are not in the totals of the metrics yet"
 OPEN = "are open"
 WAITING = "wait to be sent"
 EDITS = "edit history is never deleted"
@@ -43,7 +46,9 @@ class Table:
     age: str
     done: Q = field(default_factory=Q)
     """What a row must fulfil to be deleted, however old it is."""
-    kept: Mapping[str, Q] = field(default_factory=dict)
+    ready: Callable[[], Q] = Q
+    """What it must fulfil beside that, as things stand at the moment."""
+    kept: Mapping[str, Callable[[], Q]] = field(default_factory=dict)
     """Old rows that don't, by the reason why they are kept."""
     ageless: bool = False
     """Whether what is kept has no age yet, so that all of it is told."""
@@ -60,12 +65,12 @@ class Table:
 
     def old(self, until: datetime) -> QuerySet[Any]:
         """The rows that go because they are older than `until`."""
-        return self.rows.filter(self.before(until), self.done)
+        return self.rows.filter(self.before(until), self.done, self.ready())
 
     def spared(self, until: datetime) -> dict[str, int]:
         """How many rows are kept although they are older than that, by the reason."""
         rows = self.rows if self.ageless else self.rows.filter(self.before(until))
-        return {why: count for why, which in self.kept.items() if (count := rows.filter(which).count())}
+        return {why: count for why, which in self.kept.items() if (count := rows.filter(which()).count())}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +83,21 @@ class Kind:
     """Whether days that are given without kinds are not meant for it."""
 
 
+def _counted() -> Q:
+    return totals.counted(timezone.now())
+
+
+def _not_counted() -> Q:
+    counted = _counted()
+    return Q(state__in=FINISHED) & ~counted if counted else Q(pk__in=[])
+
+
 RUNS = Table(
     model=Run,
     age="created_at",
     done=Q(state__in=FINISHED),
-    kept={NOT_ENDED: Q(state__in=ACTIVE)},
+    ready=_counted,
+    kept={NOT_ENDED: lambda: Q(state__in=ACTIVE), NOT_COUNTED: _not_counted},
 )
 
 KINDS = (
@@ -93,7 +108,7 @@ KINDS = (
     # An open alert has no end to be old by.
     Kind(
         name="alerts",
-        tables=(Table(model=Alert, age="closed_at", kept={OPEN: Q(closed_at=None)}, ageless=True),),
+        tables=(Table(model=Alert, age="closed_at", kept={OPEN: lambda: Q(closed_at=None)}, ageless=True),),
     ),
     Kind(
         name="deliveries",
@@ -102,7 +117,7 @@ KINDS = (
                 model=Delivery,
                 age="created_at",
                 done=Q(state__in=[Delivery.State.SENT, Delivery.State.FAILED]),
-                kept={WAITING: Q(state=Delivery.State.WAITING)},
+                kept={WAITING: lambda: Q(state=Delivery.State.WAITING)},
             ),
         ),
     ),

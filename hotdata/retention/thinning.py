@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from hotdata.models import Job, Run
+from hotdata.observing import totals
 from hotdata.retention.pace import Pace
 from hotdata.retention.sweep import sweep
 
@@ -27,8 +29,8 @@ class Limit:
         return finished.none() if oldest_kept is None else finished.filter(id__lt=oldest_kept)
 
     def surplus(self) -> QuerySet[Run]:
-        """Those of them that go."""
-        return self.beyond().filter(notable=False)
+        """Those of them that go, now that the totals have them."""
+        return self.beyond().filter(totals.counted(timezone.now()), notable=False)
 
     def spared(self) -> QuerySet[Run]:
         """Those of them that stay."""
