@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 from django.conf import settings
@@ -232,6 +233,13 @@ def load() -> Conf:
             raise ImproperlyConfigured(
                 f"{PREFIX}ALLOW_PRIVATE holds {pair!r}, which is not of the form host:port."
             )
+    for network in loaded.metrics_networks:
+        try:
+            ip_network(network)
+        except ValueError:
+            raise ImproperlyConfigured(
+                f"{PREFIX}METRICS_NETWORKS holds {network!r}, which is no network such as 10.0.0.0/8."
+            ) from None
     if not loaded.demo_upstream.startswith(("http://", "https://")):
         raise ImproperlyConfigured(
             f"{PREFIX}DEMO_UPSTREAM must begin with http:// or https://, not {loaded.demo_upstream!r}."

@@ -75,6 +75,7 @@ def test_what_may_be_empty_or_zero_is(name: str, value: Any) -> None:
         ("CACHE", "default", "default"),
         ("RETENTION", {}, Retention()),
         ("RETENTION", {"runs": 7, "usage": "forever"}, Retention(runs=7, usage=None)),
+        ("METRICS_NETWORKS", ["10.0.0.0/8", "fd00::/8"], ("10.0.0.0/8", "fd00::/8")),
     ],
 )
 def test_a_good_value_is_returned_in_the_type_of_its_setting(name: str, value: Any, loaded: Any) -> None:
@@ -133,6 +134,17 @@ def test_the_cache_must_be_one_of_the_sites() -> None:
     with (
         override_settings(HOTDATA_CACHE="nowhere"),
         pytest.raises(ImproperlyConfigured, match="HOTDATA_CACHE names 'nowhere', which is not in CACHES"),
+    ):
+        load()
+
+
+@pytest.mark.parametrize("network", ["", "10.0.0.1/8", "localhost", "10.0.0.0/33"])
+def test_a_network_must_be_one(network: str) -> None:
+    with (
+        override_settings(HOTDATA_METRICS_NETWORKS=["10.0.0.0/8", network]),
+        pytest.raises(
+            ImproperlyConfigured, match=f"HOTDATA_METRICS_NETWORKS holds '{network}', which is no network"
+        ),
     ):
         load()
 

@@ -5,7 +5,19 @@ Include this before the admin's URLs: some of the paths lie below /admin/.
 
 from django.urls import path, re_path
 
-from hotdata.api import admin_paths, answers, description, freshness, health, hot, jobs, plans, runs, sources
+from hotdata.api import (
+    admin_paths,
+    answers,
+    description,
+    freshness,
+    health,
+    hot,
+    jobs,
+    metrics,
+    plans,
+    runs,
+    sources,
+)
 
 app_name = "hotdata"
 
@@ -34,4 +46,5 @@ urlpatterns = [
     re_path(r"^admin/jobs/.*/(?:trigger|logs)\Z", answers.not_found),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics.metrics, name="metrics"),
 ]

@@ -43,7 +43,7 @@ from time import sleep
 from typing import Any, Literal
 
 from hotdata.exceptions import CacheUnavailable, GateClosed
-from hotdata.freshness import redis
+from hotdata.freshness import meters, redis
 
 MINUTE = timedelta(minutes=1)
 WINDOW = MINUTE + timedelta(seconds=1)
@@ -327,6 +327,15 @@ class Gate:
         Raises GateClosed at once when that is not a matter of calls that went before (cooldown, breaker, unknown), or
         when the budget has room only after the patience has ended; and whatever `patience` raises.
         """
+        naps: list[float] = []
+        try:
+            return self._nap_until_open(naps, hold, patience)
+        finally:
+            if naps:
+                meters.note_wait(self.source, sum(naps))
+
+    def _nap_until_open(self, naps: list[float], hold: timedelta, patience: Callable[[], float]) -> Passage:
+        """`wait`, putting down each nap in `naps`."""
         nap_for_a_place = FIRST_NAP_FOR_A_PLACE
         while True:
             try:
@@ -345,7 +354,8 @@ class Gate:
                     raise
             # Upwards only: before the time that the gate told, asking is in vain.
             jitter = random.uniform(1, 1 + NAP_JITTER)  # noqa: S311 - spreads load, guards nothing
-            sleep(min(left, nap * jitter))
+            naps.append(min(left, nap * jitter))
+            sleep(naps[-1])
 
     def look(self) -> GateState:
         """How the gate stands now. Changes nothing; raises CacheUnavailable."""

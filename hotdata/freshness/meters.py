@@ -1,7 +1,8 @@
 """What readers got, measured: how each read was served, how old its value was, and what the upstreams were asked.
 
 Each process counts in memory, by source and minute, and adds its counts to Redis every few seconds: one hash for
-each source and minute, kept for 48 hours. A read costs no Redis command.
+each source and minute, kept for 48 hours, and one for each source, for what metrics show. A read costs no Redis
+command.
 
 Ages are counted in buckets with ten bounds to a decade, from 0.1 s to a week: each is 26 % above the one before.
 So an age that is read off a bound is at most 26 % too high. What is older than a week counts as a week.
@@ -43,12 +44,18 @@ class Served(enum.StrEnum):
 
 
 CALLS, FAILED_CALLS = "calls", "failed_calls"
-FIELDS = (*Served, CALLS, FAILED_CALLS, *(f"age_{place}" for place in range(len(BOUNDS))))
+WAITS, WAITED = "waits", "waited_ms"
+FIELDS = (*Served, CALLS, FAILED_CALLS, WAITS, WAITED, *(f"age_{place}" for place in range(len(BOUNDS))))
 """What is counted, as fields of a hash; in memory, a list has the counts in this order."""
 
 PLACES = {name: place for place, name in enumerate(FIELDS)}
 PLACE_OF_CALLS, PLACE_OF_FAILED_CALLS, FIRST_AGE = PLACES[CALLS], PLACES[FAILED_CALLS], PLACES["age_0"]
+PLACE_OF_WAITS, PLACE_OF_WAITED = PLACES[WAITS], PLACES[WAITED]
 LAST_BOUND = BOUNDS[-1]
+
+KEPT_OF_EVER = timedelta(days=30)
+COUNTED_FOR_EVER = tuple(PLACES[name] for name in (*Served, WAITS, WAITED))
+"""The places of what is also counted without regard to the minute."""
 
 Counts = dict[int, dict[str, list[int]]]
 """By minute since the epoch and by source."""
@@ -135,6 +142,15 @@ def note_call(source: str, *, ok: bool) -> None:
             row[PLACE_OF_FAILED_CALLS] += 1
 
 
+def note_wait(source: str, seconds: float) -> None:
+    """Count one wait at the gate of `source`, in memory."""
+    minute = int(time.time()) // 60
+    with _tally.lock:
+        row = _tally.row(minute, source)
+        row[PLACE_OF_WAITS] += 1
+        row[PLACE_OF_WAITED] += round(seconds * 1000)
+
+
 def flush() -> None:
     """Add what was counted since the last flush to Redis, all or nothing, in one round trip.
 
@@ -152,6 +168,11 @@ def flush() -> None:
                     if count:
                         pipe.hincrby(name, counted, count)
                 pipe.expire(name, KEPT)
+                ever = _name_of_ever(source)
+                for place in COUNTED_FOR_EVER:
+                    if row[place]:
+                        pipe.hincrby(ever, FIELDS[place], row[place])
+                pipe.expire(ever, KEPT_OF_EVER)
             pipe.execute()
     except CacheUnavailable:
         _tally.put_back(taken)
@@ -256,6 +277,35 @@ def by_hour(source: str, *, since: datetime, until: datetime) -> dict[datetime, 
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ever:
+    """What was counted of a source since Redis knows of it. It only grows, until Redis loses it."""
+
+    served: Mapping[Served, int]
+    waits: int
+    waited: timedelta
+
+
+def ever(sources: Sequence[str]) -> dict[str, Ever]:
+    """What was ever counted of each of `sources`, in one round trip. Raises CacheUnavailable."""
+    with redis.guarded(), redis.client().pipeline(transaction=False) as pipe:
+        for source in sources:
+            pipe.hgetall(_name_of_ever(source))
+        found: list[dict[bytes, bytes]] = pipe.execute()
+    return {source: _ever(counts) for source, counts in zip(sources, found, strict=True)}
+
+
+def _ever(counts: Mapping[bytes, bytes]) -> Ever:
+    def count(name: str) -> int:
+        return int(counts.get(name.encode(), 0))
+
+    return Ever(
+        served={served: count(served) for served in Served},
+        waits=count(WAITS),
+        waited=timedelta(milliseconds=count(WAITED)),
+    )
+
+
 def _minutes(since: datetime, until: datetime) -> range:
     """Those that Redis may have counts of, by their numbers since the epoch."""
     now = time.time()
@@ -291,6 +341,10 @@ def _rows(counts: Counts) -> Iterator[tuple[int, str, list[int]]]:
     for minute, sources in counts.items():
         for source, row in sources.items():
             yield minute, source, row
+
+
+def _name_of_ever(source: str) -> str:
+    return redis.name("me", source)
 
 
 def _name(source: str, minute: int) -> str:

@@ -14,6 +14,7 @@ is never moved from one total to another.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -314,7 +315,8 @@ def reason_word(reason: str) -> str:
     return next((word for text, word in REASONS if text in reason), UNKNOWN_REASON)
 
 
-def bound_at(bounds: Sequence[float], place: int) -> str:
+@functools.cache
+def bound_at(bounds: tuple[float, ...], place: int) -> str:
     """The upper bound of the bucket at `place`, as Prometheus writes it."""
     return f"{bounds[place]:g}" if place < len(bounds) else "+Inf"
 
