@@ -26,10 +26,10 @@ from hotdata.execution.runner import execute, make_context, perform
 from hotdata.freshness import meters
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.meters import Served
-from hotdata.models import ApiCall, Component, ComponentChange, FreshnessHour, Job, Run, Source
+from hotdata.models import ApiCall, Component, ComponentChange, FreshnessHour, Job, Run, RunTotal, Source
 from hotdata.models.components import Health
 from hotdata.models.runs import State
-from hotdata.observing import components, health
+from hotdata.observing import components, health, totals
 from hotdata.observing.health import Part, Report
 from project.demo.upstream import DemoUpstream
 from tests.builders import NODE, caches_at, make_call, make_job, make_run, make_source, store
@@ -384,6 +384,23 @@ def test_roll_up_freshness_without_redis_fails_and_may_be_tried_again(settings: 
     assert (outcome.state, outcome.permanent) == (State.FAILED, False)
 
 
+# roll_up_runs
+
+
+def test_runs_are_rolled_up_and_those_that_did_that_are_thinned_out() -> None:
+    job = make_job(task="roll_up_runs", keep_runs=1)
+    totals.roll_up(timezone.now())
+    then = timezone.now() - timedelta(hours=1)
+    for _ in range(3):
+        make_run(job, state=State.SUCCEEDED, attempt=1, created_at=then, started_at=then, finished_at=then)
+    run = make_run(job)
+    execute(run.id, NODE)
+    run.refresh_from_db()
+    assert (run.state, run.result, run.notable) == (State.SUCCEEDED, {"runs": 3}, False)
+    assert RunTotal.objects.get(job=job.name).counts["run succeeded"] == 3
+    assert Run.objects.count() == 2, "itself, and the latest before it"
+
+
 # health_check
 
 
@@ -475,6 +492,7 @@ def test_every_built_in_task_is_described_for_operators() -> None:
         "warm_up",
         "cleanup_logs",
         "roll_up_freshness",
+        "roll_up_runs",
         "health_check",
     ):
         assert registry.tasks.get(name).description.endswith(".")

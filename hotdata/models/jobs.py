@@ -229,9 +229,7 @@ class Job(Policies, Pausable):
             schedule.account_overtaken(self, now, "The job was deleted before this due time was fired.")
             schedule.delete()
         deleted = super().delete()
-        Run.objects.filter(job_id=self.name, state__in=WAITING).update(
-            state=State.CANCELLED, held=False, finished_at=now, reason="Its job was deleted."
-        )
+        Run.objects.of_job(self.name).filter(state__in=WAITING).give_up("Its job was deleted.", now)
         return deleted
 
     # Running

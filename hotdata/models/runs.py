@@ -154,20 +154,20 @@ class RunQuerySet(models.QuerySet["Run"]):
         What was never started is `accounts.overtake`'s.
         """
         active = self.filter(job_id__in=jobs).active()
-        self._cancel_waiting(active.filter(state__in=WAITING), OVERTAKEN, now)
+        active.filter(state__in=WAITING).give_up(OVERTAKEN, now)
         asked = active.filter(state=State.RUNNING, cancel_requested_by="").update(
             cancel_requested_by=BY_SCHEDULE
         )
         if asked:
             ChangeCounter.bump()
 
-    def _cancel_waiting(self, waiting: RunQuerySet, reason: str, now: datetime) -> None:
-        """Cancel the runs in `waiting`, none of which runs. Part of the caller's transaction."""
-        runs = list(waiting.select_for_update().only(*ENDING))
+    def give_up(self, reason: str, now: datetime) -> None:
+        """Cancel these runs, all of which wait. Part of the caller's transaction."""
+        runs = list(self.select_for_update().only(*ENDING))
         if not runs:
             return
-        end = {"state": State.CANCELLED, "held": False, "finished_at": now, "reason": reason}
-        self.filter(id__in=[run.id for run in runs]).update(**end)
+        given_up = self.model.objects.filter(id__in=[run.id for run in runs])
+        given_up.update(state=State.CANCELLED, held=False, finished_at=now, reason=reason)
         for run in runs:
             run.state, run.reason = State.CANCELLED, reason
         endings.say_later(runs)
@@ -236,7 +236,7 @@ class RunQuerySet(models.QuerySet["Run"]):
             )
             # Now that they are locked, nobody asks any more: a later cancellation finds them waiting, or ended.
             unwanted = self.filter(id__in=back).exclude(cancel_requested_by="")
-            self._cancel_waiting(unwanted, "Cancelled before its task was called.", now)
+            unwanted.give_up("Cancelled before its task was called.", now)
             ChangeCounter.bump()
 
 

@@ -23,6 +23,7 @@ from hotdata.models import (
     Provided,
     Run,
     Source,
+    TotalsCursor,
 )
 from hotdata.models.runs import ACTIVE, FINISHED, Cause, State
 from tests.builders import make_job, make_run, make_source
@@ -97,6 +98,7 @@ BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("changecounter_single_row", ChangeCounter(id=2)),
     ("cleaning_single_row", Cleaning(id=2)),
     ("lease_single_row", Lease(id=2)),
+    ("totalscursor_single_row", TotalsCursor(id=2, runs=0, accounts=0, moved_at=NOW)),
     ("provided_once", Provided(kind="job", name="a")),
     ("freshness_hour_once", FreshnessHour(source="s", hour=NOW)),
     ("hotkey_remembered_once", HotKey(source="s", key="K", reads_per_minute=2, seen_at=NOW)),
