@@ -14,26 +14,23 @@ is never moved from one total to another.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Case, Count, Exists, F, FloatField, Func, OuterRef, Q, QuerySet, Sum, Value, When
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from hotdata.exceptions import HotdataError
 from hotdata.models import Job, Run, RunTotal, TotalsCursor, bulk
 from hotdata.models.accounts import LONGEST_SPAN
-from hotdata.models.runs import FINISHED, NEVER_STARTED, OVERTAKEN, UNSUCCESSFUL, State
+from hotdata.models.runs import FINISHED, NEVER_STARTED, UNSUCCESSFUL
+from hotdata.observing.counting import OTHER, Counts, merged, of_accounts, of_runs
 
 MOST_JOBS = 500
-OTHER = "(other)"
-"""The total of all other jobs; no job can have this name."""
 SETTLING = timedelta(minutes=5)
 """No transaction that makes a run takes longer."""
 ACCOUNTS_SETTLING = LONGEST_SPAN + timedelta(hours=1)
@@ -43,31 +40,6 @@ GIVEN_UP_AFTER = timedelta(days=1)
 """When the cursor has not moved for so long nobody counts, and no record is kept for that."""
 PAUSE = 0.02  # seconds between two steps, so that others get their turn
 TRIES = 3
-
-DURATIONS = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0)
-"""Upper bounds, in seconds. Counts are stored under these: one that is taken away takes its counts along."""
-DELAYS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0)
-NOT_IN = -1
-MICROSECOND = timedelta(microseconds=1)
-
-ENDED = ("succeeded", "failed", "timed_out", "cancelled", "abandoned")
-"""How runs end that are counted one by one."""
-
-# Why due times came to nothing, or were counted in another's run, in as many words as there are rules.
-COALESCED = "coalesced"
-REASONS = (
-    ("Late by more than the grace time", "late"),
-    (OVERTAKEN, "overtaken"),
-    ("(overlap: ", "overlap"),
-    ("The job was edited", "edited"),
-    ("The job was deleted", "deleted"),
-    ("The job's definition can't be built", "broken"),
-)
-UNKNOWN_REASON = "other"
-
-Counts = Counter[str]
-"""By what is counted: ``run STATE``, ``due ACCOUNT REASON``, ``duration BOUND`` and ``delay BOUND``, and
-``duration sum`` and ``delay sum`` in microseconds."""
 
 
 class BeingCounted(HotdataError):
@@ -157,20 +129,13 @@ def _step(now: datetime) -> tuple[int, bool]:
     passed = Run.objects.filter(id__gt=runs_from, id__lte=cursor.runs)
     # In this order: what ends in between stays pending, and is counted by the next step.
     begun = list(passed.active().order_by("id").values_list("id", flat=True))
-    passed = passed.finished().exclude(id__in=begun)
     pending += begun
-    _name_jobs(passed, cursor.runs, pending)
-    late = [id for id in ended if id <= accounts_from]
     within = [id for id in pending if accounts_from < id <= cursor.accounts]
-    never_started = _never_started(accounts_from, cursor.accounts).exclude(id__in=within)
-    _add(
-        _merged(
-            _of_runs(passed),
-            *(_of_runs(Run.objects.filter(id__in=ids)) for ids in _parts(ended)),
-            _of_accounts(never_started),
-            *(_of_accounts(Run.objects.filter(id__in=ids)) for ids in _parts(late)),
-        )
-    )
+    late = [id for id in ended if id <= accounts_from]
+    runs = [passed.finished().exclude(id__in=begun), *_each(ended)]
+    accounts = [_never_started(accounts_from, cursor.accounts).exclude(id__in=within), *_each(late)]
+    _name_jobs([*runs, *accounts], min([cursor.runs + 1, *pending]))
+    _add(merged(*map(of_runs, runs), *map(of_accounts, accounts)))
     cursor.pending, cursor.turn, cursor.moved_at = pending, cursor.turn + 1, now
     cursor.save()
     more = settled > cursor.runs or min(settled_accounts, cursor.runs) > cursor.accounts
@@ -205,19 +170,23 @@ def _looked_at_again(pending: Sequence[int]) -> tuple[list[int], list[int]]:
     return ended, active
 
 
-def _name_jobs(passed: QuerySet[Run], up_to: int, pending: Collection[int]) -> None:
-    """Give jobs totals of their own, as long as there are any."""
+def _name_jobs(counted: Iterable[QuerySet[Run]], shown_from: int) -> None:
+    """Give jobs totals of their own, those of the runs that are to be `counted` among them, while there are any left.
+
+    What is not counted, and may have been shown among all others, begins with the id `shown_from`.
+    """
     named = set(RunTotal.objects.values_list("job", flat=True))
     room = MOST_JOBS - len(named - {OTHER})
     unnamed = Job.objects.exclude(name__in=named).order_by("id")
     if room > 0:
         jobs = list(unnamed.values_list("name", flat=True)[:room])
-        seen: set[Any] = set(passed.order_by().values_list("job_id", flat=True).distinct())
+        seen: set[Any] = set()
+        for runs in counted:
+            seen |= set(runs.order_by().values_list("job_id", flat=True).distinct())
         new = [*jobs, *sorted(seen - named - set(jobs))][:room]
     else:
-        # In the place of jobs that are no more. Of a job that runs just now a part was shown among the others.
-        first = min([up_to + 1, *pending])
-        at_work = Run.objects.filter(id__gte=first, job=OuterRef("name"))
+        # In the place of jobs that are no more. Not those of which a part was shown among the others: it stays there.
+        at_work = Run.objects.filter(id__gte=shown_from, job=OuterRef("name"))
         quiet = unnamed.filter(~Exists(at_work)).values_list("name", flat=True)
         gone = [
             job
@@ -238,19 +207,21 @@ def _add(counts: Mapping[str, Counts]) -> None:
     bulk.update(rows, ["counts"])
 
 
-# Counting
-
-
 def _tail(cursor: TotalsCursor) -> dict[str, Counts]:
     """What `cursor` has not passed, or left as pending, and has ended."""
     up_to = cursor.runs + LONGEST_TAIL
     late = [id for id in cursor.pending if id <= cursor.accounts]
-    return _merged(
-        _of_runs(Run.objects.finished().filter(id__gt=cursor.runs, id__lte=up_to)),
-        *(_of_runs(Run.objects.finished().filter(id__in=ids)) for ids in _parts(cursor.pending)),
-        _of_accounts(_never_started(cursor.accounts, up_to)),
-        *(_of_accounts(Run.objects.filter(id__in=ids)) for ids in _parts(late)),
+    return merged(
+        of_runs(Run.objects.finished().filter(id__gt=cursor.runs, id__lte=up_to)),
+        *map(of_runs, _each(cursor.pending)),
+        of_accounts(_never_started(cursor.accounts, up_to)),
+        *map(of_accounts, _each(late)),
     )
+
+
+def _each(ids: Sequence[int]) -> list[QuerySet[Run]]:
+    """The runs with these `ids`."""
+    return [Run.objects.filter(id__in=part) for part in _parts(ids)]
 
 
 def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -258,99 +229,7 @@ def _parts(ids: Sequence[int]) -> Iterator[Sequence[int]]:
     return (ids[at : at + STEP] for at in range(0, len(ids), STEP))
 
 
-def _merged(*parts: Mapping[str, Counts]) -> dict[str, Counts]:
-    merged: dict[str, Counts] = {}
-    for part in parts:
-        for job, counts in part.items():
-            merged.setdefault(job, Counter()).update(counts)
-    return merged
-
-
-def _of_runs(runs: QuerySet[Run]) -> dict[str, Counts]:
-    """What there is to count of the finished `runs`, but for those that never started."""
-    rows = (
-        _labelled(runs.filter(state__in=ENDED))
-        .alias(delay=Greatest(_Epoch("started_at") - _Epoch(Coalesce("scheduled_for", "created_at")), 0.0))
-        .annotate(
-            # A run that was abandoned may still be told how long it took.
-            took=_place(
-                "duration", [timedelta(seconds=bound) for bound in DURATIONS], ~Q(state=State.ABANDONED)
-            ),
-            # Of a run that was tried again only the last start is known.
-            late=_place("delay", DELAYS, Q(attempt=1)),
-        )
-        .values_list("label", "state", "took", "late")
-        .annotate(count=Count("id"), duration=Sum("duration"), delays=Sum("delay"), absorbed=Sum("coalesced"))
-    )
-    by_job: dict[str, Counts] = {}
-    for job, state, took, late, count, duration, delay, absorbed in rows:
-        counts = by_job.setdefault(job, Counter())
-        counts[f"run {state}"] += count
-        if took != NOT_IN:
-            counts[f"duration {bound_at(DURATIONS, took)}"] += count
-            counts["duration sum"] += duration // MICROSECOND
-        if late != NOT_IN:
-            counts[f"delay {bound_at(DELAYS, late)}"] += count
-            counts["delay sum"] += round(delay * 1_000_000)
-        if absorbed:
-            counts[f"due {COALESCED} {COALESCED}"] += absorbed
-    return by_job
-
-
-def _of_accounts(runs: QuerySet[Run]) -> dict[str, Counts]:
-    """How many due times the records among `runs` stand for that never started."""
-    rows = (
-        _labelled(runs.filter(state__in=NEVER_STARTED))
-        .values_list("label", "state", "reason")
-        .annotate(count=Count("id"), absorbed=Sum("coalesced"))
-    )
-    by_job: dict[str, Counts] = {}
-    for job, state, reason, count, absorbed in rows:
-        by_job.setdefault(job, Counter())[f"due {state} {reason_word(reason)}"] += count + absorbed
-    return by_job
-
-
-def reason_word(reason: str) -> str:
-    """The one word for why due times came to nothing."""
-    return next((word for text, word in REASONS if text in reason), UNKNOWN_REASON)
-
-
-@functools.cache
-def bound_at(bounds: tuple[float, ...], place: int) -> str:
-    """The upper bound of the bucket at `place`, as Prometheus writes it."""
-    return f"{bounds[place]:g}" if place < len(bounds) else "+Inf"
-
-
 def _never_started(after: int, up_to: int) -> QuerySet[Run]:
     # The first condition is that of an index.
     rare = Run.objects.filter(state__in=UNSUCCESSFUL)
     return rare.filter(id__gt=after, id__lte=up_to, state__in=NEVER_STARTED)
-
-
-def _labelled(runs: QuerySet[Run]) -> QuerySet[Any]:
-    """`runs` with their ``label``: the job, or that of all others."""
-    named = When(job_id__in=RunTotal.objects.order_by().values("job"), then=F("job_id"))
-    return runs.order_by().annotate(label=Case(named, default=Value(OTHER)))
-
-
-def _place(field: str, bounds: Iterable[Any], where: Q) -> Case:
-    """Which of the buckets with these upper `bounds` the `field` falls into; `NOT_IN` any, but for `where`."""
-    whens = [When(Q((field, None)) | ~where, then=Value(NOT_IN))]
-    place = -1
-    for place, bound in enumerate(bounds):
-        whens.append(When(Q((f"{field}__lte", bound)), then=Value(place)))
-    return Case(*whens, default=Value(place + 1))
-
-
-class _Epoch(Func):
-    """A moment in seconds since 1970; on SQLite exact to the millisecond."""
-
-    output_field = FloatField()
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        context["template"] = "CAST(EXTRACT(EPOCH FROM %(expressions)s) AS double precision)"
-        return self.as_sql(compiler, connection, **context)
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        context["template"] = "((JULIANDAY(%(expressions)s) - 2440587.5) * 86400.0)"
-        return self.as_sql(compiler, connection, **context)

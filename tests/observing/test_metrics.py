@@ -19,9 +19,10 @@ from hotdata.freshness.meters import Served
 from hotdata.freshness.upstream import gate_of
 from hotdata.models import Alert, Component, Node, Run, Schedule, SourceUsage
 from hotdata.models.runs import Cause, State
-from hotdata.observing import metrics, totals
+from hotdata.observing import metrics, source_metrics, totals
+from hotdata.observing.counting import OTHER
 from hotdata.observing.metrics import Readings, read
-from hotdata.observing.totals import OTHER, roll_up
+from hotdata.observing.totals import roll_up
 from tests.builders import make_job, make_run, make_source
 from tests.threads import eventually
 from tools.redis_server import RedisServer
@@ -252,7 +253,8 @@ def test_open_alerts_and_components_are_shown() -> None:
 
 def test_there_are_no_more_labels_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(totals, "MOST_JOBS", 2)
-    monkeypatch.setattr(metrics, "MOST_SOURCES", 2)
+    for module in (metrics, source_metrics):
+        monkeypatch.setattr(module, "MOST_SOURCES", 2)
     jobs = [make_job() for _ in range(5)]
     for _ in range(2):
         roll_up(timezone.now())

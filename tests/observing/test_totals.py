@@ -17,7 +17,8 @@ from hotdata.models import Job, Run, RunTotal, TotalsCursor, accounts
 from hotdata.models.policies import Overlap
 from hotdata.models.runs import ACTIVE, NEVER_STARTED, Cause, State
 from hotdata.observing import totals
-from hotdata.observing.totals import OTHER, BeingCounted, reason_word, roll_up
+from hotdata.observing.counting import OTHER, reason_word
+from hotdata.observing.totals import BeingCounted, roll_up
 from hotdata.retention.cleanup import CleanUp, Share
 from hotdata.retention.kinds import BY_NAME
 from hotdata.retention.thinning import thin_out
@@ -314,6 +315,20 @@ def test_who_comes_when_there_is_no_room_left_is_counted_together_and_stays_so()
         assert told(OTHER, now) == {"run succeeded": 2}
         roll_up(now)
     assert RunTotal.objects.count() == 3
+
+
+def test_a_job_that_was_deleted_while_it_ran_has_a_total_of_its_own_too() -> None:
+    running, waiting = make_job(), make_job()
+    runs = [make_run(running, state=State.RUNNING), make_run(waiting, node="", held=True)]
+    TotalsCursor.objects.update(runs=runs[-1].pk, accounts=runs[-1].pk, pending=[run.pk for run in runs])
+    for job in (running, waiting):
+        job.delete()
+    Run.objects.filter(pk=runs[0].pk).update(state=State.SUCCEEDED, finished_at=timezone.now())
+    roll_up(timezone.now())
+    assert (told(running), told(waiting)) == ({"run succeeded": 1}, {"run cancelled": 1})
+    assert not RunTotal.objects.filter(job=OTHER).exists(), (
+        "a job that is new would be shown there, and then leave"
+    )
 
 
 @pytest.mark.usefixtures("_few")
