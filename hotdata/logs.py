@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -35,7 +36,6 @@ USERINFO = re.compile(r"(?<=://)[^/\s@\"']*(?=@)")
 QUERY = re.compile(
     r"([?&][\w.-]*(?:key|token|secret|passw|pwd|auth|sig|credential|session)[\w.-]*=)[^&\s\"'<>#]+", re.I
 )
-HEADER_WORDS = ("authorization", "cookie", "x-")
 HEADER = re.compile(
     r"((?:authorization|cookie|\bx-[\w-]*(?:key|token|secret)[\w-]*)['\"]?:\s*['\"]?)[^'\"\n]+", re.I
 )
@@ -83,6 +83,8 @@ def _plain(value: Any) -> Any:
     """`value` as JSON has it: seconds for a duration, its text for an error or what else there may be."""
     if isinstance(value, timedelta):
         return value.total_seconds()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     return value if isinstance(value, PLAIN_TYPES) else str(value)
 
 
@@ -90,8 +92,6 @@ def _spelt(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     text = str(value)
-    if text.isalnum():
-        return text
     return text if PLAIN.fullmatch(text) else repr(text)
 
 
@@ -117,7 +117,7 @@ class Censor:
         if "?" in text or "&" in text:
             text = QUERY.sub(rf"\1{REDACTED}", text)
         lowered = text.lower()
-        if any(word in lowered for word in HEADER_WORDS):
+        if "authorization" in lowered or "cookie" in lowered or "x-" in lowered:
             text = HEADER.sub(rf"\1{REDACTED}", text)
         return text
 
@@ -159,7 +159,7 @@ class JsonFormatter(BaseFormatter):
         for name, value in record.__dict__.items():
             # Others add whole requests and sockets to what they log.
             if name not in RECORD and isinstance(value, bool | int | float | str):
-                log_data.setdefault(name, value)
+                log_data.setdefault(name, _plain(value))
         for name, field in (("exc_info", "traceback"), ("stack_info", "stack")):
             if message_dict.get(name):
                 log_data[field] = message_dict[name]

@@ -321,6 +321,9 @@ LOGGING = {
         ),
     },
     "loggers": {
+        # Not by handlers of Django's own: these would say things twice while debugging, and in another form.
+        "django": {"handlers": []},
+        "django.server": {"handlers": [], "propagate": True},
         # Below WARNING these print whole request URLs, and with them API keys.
         "urllib3": {"level": "WARNING"},
         "requests": {"level": "WARNING"},

@@ -117,6 +117,12 @@ def test_what_others_log_is_a_message_with_plain_extras_only(objects: Console) -
     assert said == {"level": "INFO", "logger": "elsewhere", "message": "1 of 2", "status_code": 404}
 
 
+def test_what_json_has_no_number_for_is_a_text(objects: Console) -> None:
+    logger.info("number.odd", size=float("nan"))
+    logging.getLogger("elsewhere").info("odd", extra={"size": float("inf")})
+    assert [said["size"] for said in objects.objects] == ["nan", "inf"]
+
+
 def test_a_traceback_stays_within_its_object(objects: Console) -> None:
     try:
         raise RuntimeError("several\nlines")

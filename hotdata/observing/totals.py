@@ -120,7 +120,7 @@ def _step(now: datetime) -> tuple[int, bool]:
     cursor = TotalsCursor.objects.select_for_update().first()
     if cursor is None:
         _set_up(now)
-        return 0, False
+        return 0, True  # the next step gives jobs their totals
     runs_from, accounts_from = cursor.runs, cursor.accounts
     settled, settled_accounts = _settled(now - SETTLING), _settled(now - ACCOUNTS_SETTLING)
     cursor.runs = max(runs_from, min(settled, runs_from + STEP))
