@@ -17,8 +17,9 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from hotdata.logs import EventLogger
-from hotdata.models import ApiCall
+from hotdata.models import (ApiCall, SourceUsage)
 from hotdata.models.hotkeys import Guest, note_guests
+from hotdata.models.usage import day_of
 
 logger = EventLogger(__name__)
 
@@ -141,3 +142,13 @@ def _write(records: Sequence[Record]) -> None:
         for record in sorted(records, key=lambda record: record.source):
             if record.guests:
                 note_guests(record.source, record.guests, timezone.now())
+        # Last: everybody who has called the same source today waits for this row until the end.
+        SourceUsage.add([_usage(call) for call in calls])
+
+
+def _usage(call: ApiCall) -> SourceUsage:
+    """What `call` adds to the usage of its source."""
+    failed = call.outcome == ApiCall.Outcome.FAILED
+    return SourceUsage(
+        day=day_of(call.started_at), source=call.source, calls=1, failed_calls=int(failed), size=call.size
+    )

@@ -21,6 +21,7 @@ from django.utils.translation import override
 
 from hotdata.exceptions import CacheUnavailable, UpstreamError, UpstreamPayload
 from hotdata.freshness import meters, redis
+from hotdata.freshness.recording import Record
 from hotdata.freshness.replies import Reply
 from hotdata.freshness.upstream import Upstream, reason
 from hotdata.models import ApiCall, Source
@@ -124,7 +125,7 @@ def _concluded(key: str, reply: Reply, rules: PayloadRules) -> Trial:
         if refusal is not None:
             with override("en"):
                 call.outcome, call.error = ApiCall.Outcome.FAILED, reason(_refusal(rules, value) or refusal)
-        call.save()
+        Record(source=call.source, calls=[call]).write()
         with suppress(CacheUnavailable):
             meters.flush()
     return Trial(

@@ -19,8 +19,8 @@ Usage = TypeVar("Usage", bound="DayOfUsage")
 
 
 def day_of(moment: datetime) -> date:
-    """The day to which what happened at `moment` is counted."""
-    return timezone.localtime(moment).date()
+    """The day to which what happened at `moment` is counted, whatever zone a request has put on."""
+    return moment.astimezone(timezone.get_default_timezone()).date()
 
 
 class DayOfUsage(models.Model):

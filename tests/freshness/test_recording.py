@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
 from string import ascii_uppercase
 from typing import Any
 
@@ -19,8 +20,9 @@ from hotdata.exceptions import NotReady
 from hotdata.freshness import flights, recording
 from hotdata.freshness.recording import MAX_WAITING, Record
 from hotdata.freshness.refresh import refresh
-from hotdata.models import ApiCall
+from hotdata.models import ApiCall, SourceUsage
 from hotdata.models.hotkeys import Guest
+from hotdata.models.usage import day_of
 from project.demo.upstream import DemoUpstream
 from tests.builders import make_source, unsaved_call
 from tests.threads import PATIENCE, eventually, in_thread
@@ -188,3 +190,45 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> Iterator[list[
     with monkeypatch.context() as broken:
         broken.setattr(recording, "_write", fail)
         yield tries
+
+
+def usage() -> list[tuple[Any, ...]]:
+    found = SourceUsage.objects.order_by("day", "source")
+    return list(found.values_list("day", "source", "calls", "failed_calls", "size"))
+
+
+def test_calls_are_counted_by_the_day_on_which_they_began(settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Shanghai"
+    late = datetime(2026, 10, 31, 15, 59, 59, 999_999, tzinfo=UTC)
+    calls = [
+        unsaved_call(started_at=late, duration=timedelta(minutes=1), size=10),
+        unsaved_call(started_at=late, outcome="failed", size=5),
+        unsaved_call(started_at=late + timedelta(microseconds=1), outcome="not_modified"),
+        unsaved_call("news", started_at=late),
+    ]
+    Record(source="stock", calls=calls).write()
+    assert usage() == [
+        (date(2026, 10, 31), "news", 1, 0, 0),
+        (date(2026, 10, 31), "stock", 2, 1, 15),
+        (date(2026, 11, 1), "stock", 1, 0, 0),
+    ]
+
+
+def test_what_was_rolled_back_is_counted_once_when_it_is_written() -> None:
+    make_source(name="stock")
+    guest = Guest(placeholders={}, kept_until=timezone.now())
+    record = Record(source="stock", calls=[unsaved_call()], guests={"A": guest})
+    with connection.execute_wrapper(no_guests), pytest.raises(OperationalError):
+        record.write()
+    assert usage() == []
+    record.write()
+    assert [row[2] for row in usage()] == [1]
+
+
+def test_what_a_reader_has_fetched_is_counted(demo: DemoUpstream, patient: float) -> None:
+    make_source(name="stock", base_url=demo.url, key_policy="any")
+    hotdata.get("stock", "AAPL")
+    eventually(usage)
+    call = ApiCall.objects.get()
+    assert usage() == [(day_of(call.started_at), "stock", 1, 0, call.size)]
+    assert call.size > 0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
+from django.apps import apps
 from django.db import connection, transaction
+from django.utils import timezone
 from pytest_django import Settings
 
 from hotdata.models import SourceUsage, TokenUsage
 from hotdata.models.usage import day_of
+from tests.builders import make_call
 
 DAY = date(2026, 11, 25)
 
@@ -63,3 +68,31 @@ def test_nobody_who_adds_at_the_same_time_is_lost() -> None:
 def test_a_day_is_one_of_the_sites_zone(settings: Settings) -> None:
     settings.TIME_ZONE = "Asia/Shanghai"
     assert day_of(datetime(2026, 11, 25, 16, 0, tzinfo=UTC)) == date(2026, 11, 26)
+
+
+def test_a_day_is_the_same_whatever_zone_a_request_has_put_on() -> None:
+    with timezone.override("Asia/Shanghai"):
+        assert day_of(datetime(2026, 11, 25, 16, 0, tzinfo=UTC)) == date(2026, 11, 25)
+
+
+@pytest.mark.django_db
+def test_calls_that_were_on_record_before_are_counted_by_the_update(settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Shanghai"
+    midnight = datetime(2026, 11, 24, 16, tzinfo=UTC)
+    for started_at, outcome in [
+        (midnight - timedelta(seconds=1), "failed"),
+        (midnight, "ok"),
+        (midnight, "not_modified"),
+        (midnight, "failed"),
+        (midnight + timedelta(days=1), "ok"),
+    ]:
+        make_call(started_at=started_at, outcome=outcome, size=7)
+    SourceUsage.add([SourceUsage(day=date(2026, 11, 26), source="stock", calls=1, size=7)])  # exact already
+    update = importlib.import_module("hotdata.migrations.0011_usage_of_calls_on_record")
+    update.count_calls(apps, SimpleNamespace(connection=connection))
+    rows = SourceUsage.objects.order_by("day")
+    assert list(rows.values_list("day", "calls", "failed_calls", "size")) == [
+        (date(2026, 11, 24), 1, 1, 7),
+        (date(2026, 11, 25), 3, 1, 21),
+        (date(2026, 11, 26), 1, 0, 7),
+    ]

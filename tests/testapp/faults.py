@@ -33,6 +33,7 @@ START = f"{RUNS}.start"
 RECORD = "hotdata.execution.clerk:record"
 SETTLE = "hotdata.scheduling.scheduler:settle"
 WRITE = "hotdata.models.bulk:update"
+CALLS = "hotdata.freshness.recording:_write"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,12 @@ STEPS = {
     "settlement begun": Step(when=BEFORE, function="hotdata.models.recoveries:abandon", within=SETTLE),
     "lost runs abandoned": Step(when=BEFORE, function="hotdata.models.recoveries:make", within=SETTLE),
     "settlement about to be committed": Step(when=BEFORE, function=COMMIT, within=SETTLE),
+    # Of who puts calls on record.
+    "calls about to be counted": Step(
+        when=BEFORE, function="hotdata.freshness.recording:day_of", within=CALLS
+    ),
+    "calls about to be committed": Step(when=BEFORE, function=COMMIT, within=CALLS),
+    "calls committed": Step(when=AFTER, function=CALLS),
 }
 
 _inside = threading.local()
