@@ -67,6 +67,22 @@ class BadSource(HotdataError):
         self.field = field
 
 
+class BadPrice(HotdataError):
+    """A price list that can't be used. ``field`` names the field to blame."""
+
+    permanent = True
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotOver(HotdataError):
+    """A statement is of a month that is over; this one isn't."""
+
+    permanent = True
+
+
 # Runs
 
 

@@ -1,4 +1,4 @@
-"""Usage is exact: it is what is on record of calls, whoever is killed at whatever moment, and no call is counted twice."""
+"""Usage is exact: it is what is on record of calls, whoever is killed at whatever moment."""
 
 from __future__ import annotations
 
