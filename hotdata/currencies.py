@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Decimal, Inexact, Rounded
 
 from django.utils.translation import gettext as _
 
@@ -44,4 +44,4 @@ def rounded(amount: Decimal, currency: str) -> Decimal:
 
 ROUNDING = EXACT.copy()
 """As `EXACT`, but that rounding is what it is for."""
-ROUNDING.clear_traps()
+ROUNDING.traps[Inexact] = ROUNDING.traps[Rounded] = False

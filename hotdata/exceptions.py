@@ -83,6 +83,15 @@ class NotOver(HotdataError):
     permanent = True
 
 
+class Sealed(HotdataError):
+    """A statement once issued is never changed or deleted: a correction is a new one."""
+
+    permanent = True
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
 # Runs
 
 

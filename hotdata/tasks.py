@@ -20,6 +20,7 @@ from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
 from hotdata.models.sources import SourceName
 from hotdata.observing import components, freshness, health, totals
+from hotdata.reporting import billing
 from hotdata.retention import cleanup, thinning
 from hotdata.retention.cleanup import CleanUp
 
@@ -113,6 +114,13 @@ def health_check() -> dict[str, Any]:
     run.notable = bool(components.record(report))
     thinning.thin_out(run.job)
     return report.to_json()
+
+
+@hotdata.task
+def monthly_billing() -> dict[str, Any]:
+    """Issue last month's statement, and those of months before it that were missed."""
+    issued = billing.issue_missing(timezone.now(), by=hotdata.current_run().job)
+    return {statement.number: statement.totals for statement in issued}
 
 
 def _source(name: str) -> Source:

@@ -17,8 +17,21 @@ from django.utils import timezone
 from hotdata import registry
 from hotdata.freshness import entries, leases
 from hotdata.freshness.entries import Stored
-from hotdata.models import ApiCall, ApiToken, Component, ComponentChange, Job, Key, Run, Source
+from hotdata.models import (
+    ApiCall,
+    ApiToken,
+    Component,
+    ComponentChange,
+    Job,
+    Key,
+    PriceList,
+    Run,
+    Source,
+    Statement,
+)
 from hotdata.models.runs import FINISHED, Cause, State
+from hotdata.reporting.billing import issue
+from hotdata.reporting.periods import Length, parse
 
 NODE = "node-of-the-test"
 
@@ -105,6 +118,23 @@ def make_change(**fields: Any) -> ComponentChange:
     """A change on record, just now: a component that was well is down, unless told otherwise."""
     values = {"component": "redis", "before": "ok", "after": "down", "detail": "Away.", "at": timezone.now()}
     return ComponentChange.objects.create(**(values | fields))
+
+
+def make_prices(source: str = "stock", **fields: Any) -> PriceList:
+    """A saved price list that has always held: each call costs a cent, unless told otherwise."""
+    values = {"kind": "calls", "valid_from": "2000-01", "currency": "USD", "tiers": "0.01"}
+    prices = PriceList(source=source, **(values | fields))
+    prices.save()
+    return prices
+
+
+def issue_statement(
+    month: str = "2026-10", *, by: str = "monthly_billing", correct: bool = False
+) -> Statement:
+    """The statement of `month` by what is on record, as if it were issued on the first of the next one."""
+    period = parse(month, Length.MONTH)
+    issued, _ = issue(period, now=period.end + timedelta(hours=3), by=by, correct=correct)
+    return issued
 
 
 @contextmanager

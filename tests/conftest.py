@@ -23,6 +23,7 @@ from hotdata.freshness import background, definitions, flights, hotkeys, meters,
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.redis import outage
 from tests.builders import Staff, caches_at
+from tests.sealing import delete_statements
 from tests.services import SQLITE, database_kind
 from tools.redis_server import RedisServer
 
@@ -79,6 +80,13 @@ def staff(db: None) -> Staff:
         return client
 
     return make
+
+
+@pytest.fixture
+def statements_go(transactional_db: None) -> Iterator[None]:
+    """Statements that a test has issued are gone after it. The database empties all other tables by itself."""
+    yield
+    delete_statements()
 
 
 @pytest.fixture(autouse=True)

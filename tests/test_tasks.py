@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -26,13 +26,35 @@ from hotdata.execution.runner import execute, make_context, perform
 from hotdata.freshness import meters
 from hotdata.freshness.lastknown import last_known
 from hotdata.freshness.meters import Served
-from hotdata.models import ApiCall, Component, ComponentChange, FreshnessHour, Job, Run, RunTotal, Source
+from hotdata.models import (
+    ApiCall,
+    Component,
+    ComponentChange,
+    Delivery,
+    FreshnessHour,
+    Job,
+    Run,
+    RunTotal,
+    Source,
+    SourceUsage,
+    Statement,
+)
 from hotdata.models.components import Health
 from hotdata.models.runs import State
 from hotdata.observing import components, health, totals
 from hotdata.observing.health import Part, Report
 from project.demo.upstream import DemoUpstream
-from tests.builders import NODE, caches_at, make_call, make_job, make_run, make_source, store
+from tests.builders import (
+    NODE,
+    caches_at,
+    issue_statement,
+    make_call,
+    make_job,
+    make_prices,
+    make_run,
+    make_source,
+    store,
+)
 from tests.freshness.conftest import close_upstreams
 from tests.freshness.hostile import closed_port
 
@@ -402,6 +424,29 @@ def test_runs_are_rolled_up_and_those_that_did_that_are_thinned_out() -> None:
 
 
 # health_check
+
+
+# monthly_billing
+
+
+def test_monthly_billing_issues_last_months_statement_once(settings: Settings) -> None:
+    settings.HOTDATA_REPORT_MAIL = ["ada@example.com"]
+    make_prices("stock", tiers="0.01")
+    SourceUsage.add([SourceUsage(day=date(2026, 10, 31), source="stock", calls=250)])
+    with time_machine.travel(datetime(2026, 11, 1, 3, tzinfo=UTC), tick=False):
+        outcome = performed("monthly_billing", make_job(name="billing", task="monthly_billing"))
+        totals = [{"kind": "calls", "currency": "USD", "amount": "2.50"}]
+        assert outcome.result == {"2026-10/1": totals}
+        assert performed("monthly_billing").result == {}
+    statement = Statement.objects.get()
+    assert (statement.number, statement.issued_by) == ("2026-10/1", "billing")
+    assert Delivery.objects.count() == 1
+
+
+def test_a_month_whose_first_no_scheduler_saw_is_made_up_for() -> None:
+    issue_statement("2026-07")
+    with time_machine.travel(datetime(2026, 11, 1, 3, tzinfo=UTC), tick=False):
+        assert list(performed("monthly_billing").result) == ["2026-08/1", "2026-09/1", "2026-10/1"]
 
 
 def check_health(job: Job) -> Run:

@@ -111,4 +111,17 @@ JOBS = (
             "keep_runs": 100,
         },
     ),
+    DefaultJob(
+        name="monthly_billing",
+        # Whoever is billed twice has one statement: it may be run again.
+        fields={
+            "title": "Monthly billing",
+            "task": "monthly_billing",
+            "cron": "0 3 1 * *",
+            "recover": True,
+            "max_retries": 5,
+            "retry_delay": MINUTE,
+            "retry_delay_max": HOUR,
+        },
+    ),
 )

@@ -17,7 +17,7 @@ from django.db import InterfaceError, OperationalError, connections, transaction
 from django.utils import timezone
 
 from hotdata.logs import EventLogger
-from hotdata.models import (ApiCall, SourceUsage)
+from hotdata.models import ApiCall, SourceUsage
 from hotdata.models.hotkeys import Guest, note_guests
 from hotdata.models.usage import day_of
 

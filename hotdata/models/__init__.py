@@ -11,9 +11,11 @@ from hotdata.models.hotkeys import HotKey
 from hotdata.models.hours import FreshnessHour
 from hotdata.models.jobs import Job
 from hotdata.models.nodes import Lease, Node
+from hotdata.models.prices import PriceList
 from hotdata.models.runs import Run
 from hotdata.models.schedules import Schedule
 from hotdata.models.sources import Key, Source
+from hotdata.models.statements import Statement, StatementLine
 from hotdata.models.tokens import ApiToken
 from hotdata.models.totals import RunTotal, TotalsCursor
 from hotdata.models.usage import SourceUsage, TokenUsage
@@ -33,12 +35,15 @@ __all__ = [
     "Key",
     "Lease",
     "Node",
+    "PriceList",
     "Provided",
     "Run",
     "RunTotal",
     "Schedule",
     "Source",
     "SourceUsage",
+    "Statement",
+    "StatementLine",
     "TokenUsage",
     "TotalsCursor",
 ]

@@ -52,6 +52,7 @@ def test_the_default_jobs_are_due_when_they_should_be() -> None:
         "cache_warmup": "0 23 * * *",
         "cleanup_logs": "0 3 * * sun",
         "roll_up_freshness": "5 * * * *",
+        "monthly_billing": "0 3 1 * *",
     }
     assert Schedule.objects.filter(next_run_time__gt=timezone.now()).count() == len(JOBS)
 

@@ -20,9 +20,14 @@ from hotdata.models import (
     Key,
     Lease,
     Node,
+    PriceList,
     Provided,
     Run,
     Source,
+    SourceUsage,
+    Statement,
+    StatementLine,
+    TokenUsage,
     TotalsCursor,
 )
 from hotdata.models.runs import ACTIVE, FINISHED, Cause, State
@@ -92,6 +97,8 @@ BROKEN_KEYS: list[tuple[str, dict[str, Any]]] = [
 
 # Rows of the other models that break a constraint, each where a row like `there()` stands already.
 CALL = {"source": "s", "keys": "K", "url": "https://a.example/", "started_at": NOW, "duration": SECOND}
+PRICES = {"valid_from": "2026-10", "currency": "USD", "tiers": "1"}
+LINE = {"statement_id": "not-yet", "source": "s", "count": 1, "failed": 0, "size": 0, "charged": 1}
 BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("call_outcome_known", ApiCall(outcome="perhaps", **CALL)),
     ("component_state_known", Component(name="redis", state="unwell", since=NOW, checked_at=NOW)),
@@ -101,6 +108,14 @@ BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("totalscursor_single_row", TotalsCursor(id=2, runs=0, accounts=0, moved_at=NOW)),
     ("provided_once", Provided(kind="job", name="a")),
     ("freshness_hour_once", FreshnessHour(source="s", hour=NOW)),
+    ("source_usage_once", SourceUsage(day=NOW.date(), source="s")),
+    ("token_usage_once", TokenUsage(day=NOW.date(), source="s", token="t")),
+    ("price_list_kind_known", PriceList(source="s", kind="moods", **PRICES)),
+    ("price_list_once", PriceList(source="s", kind="calls", **PRICES)),
+    ("statement_revision_positive", Statement(number="n", month="2026-10", revision=0, issued_at=NOW)),
+    ("statement_once", Statement(number="another", month="2026-10", revision=1, issued_at=NOW)),
+    ("statement_line_kind_known", StatementLine(kind="moods", **LINE)),
+    ("statement_line_once", StatementLine(kind="calls", **LINE)),
     ("hotkey_remembered_once", HotKey(source="s", key="K", reads_per_minute=2, seen_at=NOW)),
 ]
 
@@ -180,8 +195,14 @@ def test_a_row_of_another_model_that_makes_no_sense_is_refused(constraint: str, 
     Provided.objects.create(kind="job", name="a")
     FreshnessHour.objects.create(source="s", hour=NOW)
     HotKey.objects.create(source="s", key="K", reads_per_minute=1, seen_at=NOW)
+    SourceUsage.objects.create(day=NOW.date(), source="s")
+    TokenUsage.objects.create(day=NOW.date(), source="s", token="t")
+    PriceList.objects.create(source="s", kind="calls", **PRICES)
+    Statement.objects.create(number="one", month="2026-10", revision=1, issued_at=NOW)
+    StatementLine.objects.create(kind="calls", **LINE)
     with refused(), transaction.atomic():
         type(row)._default_manager.bulk_create([row])
+    Statement.objects.create(number="not-yet", month="2026-10", revision=2, issued_at=NOW)
 
 
 @pytest.mark.parametrize(
