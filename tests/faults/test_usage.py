@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from django.db.models import Count, Q, Sum
 
+from hotdata.freshness.refresh import refresh
 from hotdata.models import ApiCall, Source, SourceUsage
 from project.demo.upstream import DemoUpstream
 from tests.builders import make_source
 from tests.faults.test_killed_at_each_step import COUNTING, armed
 from tests.freshness.conftest import demo
 from tests.processes import PythonProcess
-from tests.threads import eventually
+from tests.threads import PATIENCE, eventually, in_thread
 from tools.redis_server import RedisServer
 
 __all__ = ["demo"]
@@ -55,6 +56,20 @@ def on_record() -> tuple[int, int, int]:
         calls=Count("id"), failed=failed, size=Sum("size")
     )
     return sums["calls"], sums["failed"], sums["size"] or 0
+
+
+def test_usage_is_what_the_upstream_has_counted(environment: dict[str, str], demo: DemoUpstream) -> None:
+    source = stocks(demo)
+
+    def refresh_often() -> None:
+        for _ in range(10):
+            refresh(source, SYMBOLS)
+
+    for refreshing in [in_thread(refresh_often) for _ in range(4)]:
+        refreshing.result(PATIENCE)
+    assert len(demo.requests) == 4 * 10 * len(SYMBOLS)
+    assert counted() == on_record()
+    assert counted()[0] == len(demo.requests)
 
 
 def test_usage_is_what_is_on_record_whenever_processes_are_killed(
