@@ -1,5 +1,29 @@
 """The Django admin's pages: parse, call, show."""
 
-from hotdata.admin import calls, components, jobs, nodes, runs, sources, stock, tokens
+from hotdata.admin import (
+    calls,
+    components,
+    jobs,
+    nodes,
+    prices,
+    runs,
+    sources,
+    statements,
+    stock,
+    tokens,
+    usage,
+)
 
-__all__ = ["calls", "components", "jobs", "nodes", "runs", "sources", "stock", "tokens"]
+__all__ = [
+    "calls",
+    "components",
+    "jobs",
+    "nodes",
+    "prices",
+    "runs",
+    "sources",
+    "statements",
+    "stock",
+    "tokens",
+    "usage",
+]

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import models
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from hotdata.models import Job, Key, Source
+from hotdata.models import Job, Key, PriceList, Source
 from hotdata.models.history import BEGUN, REVERTED
 
 NOT_OF_INTEREST = frozenset({"id", "source", "created_at", "updated_at"})
@@ -73,6 +73,11 @@ def edits_of_source(name: str, limit: int, offset: int = 0) -> list[Edit]:
     keys = Key.history.filter(source_id__in=versions.order_by().values("id"))
     found = _edits(versions, "name", offset + limit) + _edits(keys, "id", offset + limit)
     return sorted(found, key=lambda edit: (edit.at, edit.id), reverse=True)[offset : offset + limit]
+
+
+def edits_of_prices(id: int, limit: int, offset: int = 0) -> list[Edit]:
+    """The edits of one price list, latest first."""
+    return _edits(PriceList.history.filter(id=id), "id", limit, offset)
 
 
 def deleted(model: Any, limit: int) -> list[Edit]:

@@ -26,6 +26,7 @@ NAVIGATION = (
     ("apicall", _("API calls")),
     ("node", _("Nodes")),
     ("component", _("Health")),
+    ("statement", _("Statements")),
 )
 """The models in the navigation, for whom may see them."""
 

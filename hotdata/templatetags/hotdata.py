@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -14,6 +15,7 @@ from django.utils import timezone
 from django.utils.safestring import SafeString
 
 from hotdata.pages import words
+from hotdata.reporting.statement_words import grouped
 
 register = template.Library()
 
@@ -87,3 +89,9 @@ def wall(moment: datetime) -> str:
 def percent(value: float | None) -> str:
     """A share as per cent: 97.2 %."""
     return words.share(value)
+
+
+@register.filter
+def counted(number: int | Decimal) -> str:
+    """A number with all its digits, in groups of three: 1,234,567.50."""
+    return grouped(number)

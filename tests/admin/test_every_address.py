@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -13,14 +14,16 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.urls import URLResolver, get_resolver
 
-from hotdata.models import Job
+from hotdata.models import Job, SourceUsage, TokenUsage
 from hotdata.models.runs import State
 from tests.builders import (
     Staff,
+    issue_statement,
     make_call,
     make_change,
     make_component,
     make_job,
+    make_prices,
     make_run,
     make_source,
     make_token,
@@ -58,7 +61,20 @@ def keys() -> list[str]:
     make_component()
     make_change()
     ContentType.objects.get_for_models(*apps.get_models())  # else the first page makes them
-    numbers = {Job.objects.get().pk, run.pk, Job.history.first().history_id, token.pk}
+    make_prices("stock")
+    SourceUsage.add([SourceUsage(day=date(2026, 10, 1), source="stock", calls=1)])
+    TokenUsage.add([TokenUsage(day=date(2026, 10, 1), source="stock", token="app", reads=1)])
+    statement = issue_statement("2026-10")
+    SourceUsage.add(
+        [SourceUsage(day=date(2026, 10, 1), source="stock", calls=1)]
+    )  # there is something to correct
+    numbers = {
+        Job.objects.get().pk,
+        run.pk,
+        Job.history.first().history_id,
+        token.pk,
+        statement.pk,
+    }
     return [*map(str, numbers), "gone"]
 
 

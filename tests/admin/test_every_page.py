@@ -10,14 +10,30 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from hotdata.models import ApiCall, ApiToken, Component, ComponentChange, Job, Node, Run, Source
+from hotdata.models import (
+    ApiCall,
+    ApiToken,
+    Component,
+    ComponentChange,
+    Job,
+    Node,
+    PriceList,
+    Run,
+    Source,
+    SourceUsage,
+    Statement,
+    TokenUsage,
+)
 from hotdata.models.runs import State
+from hotdata.reporting.periods import Length, containing
 from tests.builders import (
     Staff,
+    issue_statement,
     make_call,
     make_change,
     make_component,
     make_job,
+    make_prices,
     make_run,
     make_source,
     make_token,
@@ -25,13 +41,27 @@ from tests.builders import (
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
-MODELS = (Job, Run, Source, ApiCall, Node, ApiToken, Component, ComponentChange)
+MODELS = (
+    Job,
+    Run,
+    Source,
+    ApiCall,
+    Node,
+    ApiToken,
+    Component,
+    ComponentChange,
+    SourceUsage,
+    TokenUsage,
+    PriceList,
+    Statement,
+)
 LISTS = ["admin:index", "admin:tables", *(f"admin:hotdata_{m._meta.model_name}_changelist" for m in MODELS)]
 MOST_QUERIES = 12
 VIEWS = [f"view_{model._meta.model_name}" for model in MODELS]
 ACTING = re.compile(
     r'hd-primary|hd-danger|hd-switch|formaction|<button[^>]*name="key"|name="_(save|addanother|continue)"|'
     r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert|revoke)/'
+    r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert|correct|send)/'
 )
 LONG = "長い" * 100
 
@@ -47,13 +77,40 @@ def pages() -> dict[str, str]:
     token = make_token(name="t" * 50, username="u" * 150)
     component = make_component(name=f"source:{source.name}", detail="E" * 500)
     change = make_change(component=component.name, detail="E" * 500)
-    rows: list[Any] = [job, run, source, node, call, token, component, change]
+    rows: list[Any] = [
+        job,
+        run,
+        source,
+        node,
+        call,
+        token,
+        component,
+        change,
+        *billed(source.name),
+    ]
     pages = {name: reverse(name) for name in LISTS}
     for row in rows:
         name = row._meta.model_name
         pages[name] = reverse(f"admin:hotdata_{name}_change", args=[row.pk])
         pages[f"{name} history"] = reverse(f"admin:hotdata_{name}_history", args=[row.pk])
     return pages
+
+
+def billed(source: str) -> list[Any]:
+    """Usage of this month and the last one, and the statement of that, which has been corrected."""
+    today = timezone.localdate()
+    month = containing(today, Length.MONTH).before
+    for day in (today, month.first):
+        SourceUsage.add([SourceUsage(day=day, source=source, calls=10**15, size=10**15)])
+        TokenUsage.add([TokenUsage(day=day, source=source, token="t" * 100, reads=10**15)])
+    issue_statement(month.name)
+    prices = make_prices(
+        source, tiers="first 1,000,000 free, " + "next 1 at 0.002, " * 18 + "then 0.000000000001"
+    )
+    make_prices(source, kind="reads", tiers="999999999999")
+    statement = issue_statement(month.name, by="b" * 150, correct=True)
+    SourceUsage.add([SourceUsage(day=month.first, source=source, calls=1)])
+    return [SourceUsage.objects.get(day=today), TokenUsage.objects.get(day=today), prices, statement]
 
 
 def test_no_page_needs_more_than_a_dozen_queries(
@@ -85,5 +142,5 @@ def test_who_may_only_look_sees_each_page_and_no_button_that_acts(
 def test_an_empty_site_has_each_page(admin_client: Client) -> None:
     for name in LISTS:
         assert admin_client.get(reverse(name)).status_code == 200, name
-    for name in ("job", "source", "apitoken"):
+    for name in ("job", "source", "apitoken", "pricelist"):
         assert admin_client.get(reverse(f"admin:hotdata_{name}_add")).status_code == 200

@@ -10,14 +10,35 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from hotdata.models import ApiCall, Component, ComponentChange, Job, Node, Run, Source
+from hotdata.models import (
+    ApiCall,
+    Component,
+    ComponentChange,
+    Job,
+    Node,
+    PriceList,
+    Run,
+    Source,
+    SourceUsage,
+    Statement,
+    TokenUsage,
+)
 from hotdata.models.runs import Cause, State
-from tests.builders import Staff, make_change, make_component, make_job, make_run, make_source
+from tests.builders import (
+    Staff,
+    issue_statement,
+    make_change,
+    make_component,
+    make_job,
+    make_prices,
+    make_run,
+    make_source,
+)
 
 pytestmark = pytest.mark.django_db
 
-RECORDS = [ApiCall, Component, ComponentChange, Node, Run]
-DEFINITIONS = [Job, Source]
+RECORDS = [ApiCall, Component, ComponentChange, Node, Run, SourceUsage, Statement, TokenUsage]
+DEFINITIONS = [Job, Source, PriceList]
 SECRET = "5ec2e7-t0ken"
 
 
@@ -62,6 +83,12 @@ def rows() -> dict[type, Any]:
         ),
         Component: make_component(state="down", detail="OperationalError: <b>"),
         ComponentChange: make_change(detail="OperationalError: <b>"),
+        SourceUsage: SourceUsage.objects.create(day=timezone.localdate(), source="stock", calls=1),
+        TokenUsage: TokenUsage.objects.create(
+            day=timezone.localdate(), source="stock", token="<script>alert(1)</script>", reads=1
+        ),
+        PriceList: make_prices("stock"),
+        Statement: issue_statement("2026-10"),
     }
 
 

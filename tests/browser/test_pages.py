@@ -9,16 +9,37 @@ from django.contrib import admin
 from django.contrib.auth.models import Group, User
 from django.db.models import Model
 from django.urls import reverse
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from hotdata.models import ApiCall, ApiToken, Component, ComponentChange, Node, Run
+from hotdata.models import (
+    ApiCall,
+    ApiToken,
+    Component,
+    ComponentChange,
+    Node,
+    Run,
+    SourceUsage,
+    Statement,
+    TokenUsage,
+)
 from hotdata.models.runs import State
-from tests.builders import make_call, make_change, make_component, make_job, make_run, make_source, make_token
+from tests.builders import (
+    issue_statement,
+    make_call,
+    make_change,
+    make_component,
+    make_job,
+    make_prices,
+    make_run,
+    make_source,
+    make_token,
+)
 
-pytestmark = pytest.mark.only_on("sqlite")
+pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.usefixtures("statements_go")]
 
 MODELS = list(admin.site._registry)
-READ_ONLY = [ApiCall, Node, Run, Component, ComponentChange]
+READ_ONLY = [ApiCall, Node, Run, Component, ComponentChange, SourceUsage, Statement, TokenUsage]
 NEVER_DELETED = [*READ_ONLY, ApiToken]
 
 
@@ -27,6 +48,9 @@ def rows(admin_user: User) -> dict[type[Model], Any]:
     """A row of each model; jobs have runs, and sources pinned keys."""
     job = make_job(name="update", title="更新 <b>")
     run = make_run(job, state=State.FAILED, error="ValueError: <script>", traceback="Traceback", log="a log")
+    today = timezone.localdate()
+    SourceUsage.add([SourceUsage(day=today, source="stock", calls=5)])
+    TokenUsage.add([TokenUsage(day=today, source="stock", token="<b>", reads=5)])
     return {
         type(row): row
         for row in (
@@ -38,6 +62,10 @@ def rows(admin_user: User) -> dict[type[Model], Any]:
             make_change(),
             Node.objects.create(name="node-1", host="here", pid=1, version="1", leading=True),
             make_token(username=admin_user.username),
+            SourceUsage.objects.get(),
+            TokenUsage.objects.get(),
+            make_prices("stock"),
+            issue_statement("2026-10"),
             Group.objects.create(name="operators"),
             admin_user,
         )
