@@ -21,6 +21,12 @@ SHORTEST_TELLING = 8  # characters; where a shorter one stands, it may well do s
 IN_A_URL = re.compile(r"(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
 """The name and password of a URL that has them."""
 
+CONTROL_PICTURES = 0x2400  # where Unicode has a picture for each of the first 32 characters
+SHOWN = {code: CONTROL_PICTURES + code for code in range(32) if chr(code) not in "\n\t"}
+SHOWN[0x7F] = 0x2421
+# These turn the direction of what follows round, and with it what a line seems to say.
+SHOWN |= dict.fromkeys([*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C], 0xFFFD)
+
 
 def is_number(text: str, digits: int = LONGEST_ID) -> bool:
     """Whether `text` is a whole number as databases and URLs have it, of at most so many `digits`."""
@@ -103,3 +109,13 @@ def _spellings(value: str) -> Iterator[str]:
     for text in {value, *(word for word in value.split() if len(word) >= SHORTEST_TELLING)}:
         yield from (text, quote(text, safe=""), quote_plus(text))
         yield from (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1])
+
+
+def visible(text: str) -> str:
+    """`text` with line breaks and tabs as the only characters that do something."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").translate(SHOWN)
+
+
+def first_line(text: str) -> str:
+    """The first line of `text` that says something."""
+    return visible(text).strip().partition("\n")[0]

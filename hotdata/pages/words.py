@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from django.utils import formats, timezone
+from django.utils import timezone
 from django.utils.dates import WEEKDAYS_ABBR
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
-NONE = "–"
-SECOND, MINUTE, HOUR, DAY = (timedelta(**{unit: 1}) for unit in ("seconds", "minutes", "hours", "days"))
+from hotdata.figures import NONE, SECOND, share, took
+
+__all__ = [
+    "FAILED", "LOOKS", "MUTED", "NONE", "OK", "RESTING", "RUNNING", "WAITING", "WARN",
+    "Clock", "Look", "absolute", "ago", "distance", "look", "pill", "share", "took", "wall",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,26 +92,6 @@ def pill(state: str, label: object) -> SafeString:
     )
 
 
-def took(duration: timedelta | None) -> str:
-    """A duration with two digits or so: 306 ms, 1.4 s, 32 s, 54 min, 9 h 20 min, 3 d 4 h."""
-    if duration is None:
-        return NONE
-    if duration < SECOND:
-        return _("%(n)d ms") % {"n": round(max(duration, timedelta()) / timedelta(milliseconds=1))}
-    if duration < 10 * SECOND:
-        return _("%(n)s s") % {"n": formats.number_format(round(duration / SECOND, 1), 1)}
-    if duration < 2 * MINUTE:
-        return _("%(n)s s") % {"n": duration // SECOND}
-    if duration < 2 * HOUR:
-        return _("%(n)d min") % {"n": duration // MINUTE}
-    if duration < 2 * DAY:
-        return _("%(hours)d h %(minutes)d min") % {
-            "hours": duration // HOUR,
-            "minutes": duration % HOUR // MINUTE,
-        }
-    return _("%(days)d d %(hours)d h") % {"days": duration // DAY, "hours": duration % DAY // HOUR}
-
-
 def distance(moment: datetime, now: datetime) -> str:
     """How far `moment` is from `now`: 2 min ago, in 32 s."""
     if moment > now:
@@ -152,15 +136,3 @@ def ago(moment: datetime | None, now: datetime) -> SafeString:
         absolute(moment),
         distance(moment, now),
     )
-
-
-def share(value: float | None) -> str:
-    """A share as per cent: 97.2 %. It is 100 % only when nothing is missing, and 0 % only when nothing is there."""
-    if value is None:
-        return NONE
-    percent = round(value * 100, 1)
-    if percent >= 100 and value < 1:
-        percent = 99.9
-    if percent <= 0 and value > 0:
-        percent = 0.1
-    return _("%(n)s %%") % {"n": formats.number_format(percent, 1)}
