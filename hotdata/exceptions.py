@@ -242,3 +242,12 @@ class TooManyRequests(HotdataError):
         self.amount = amount
         self.window = window
         self.retry_after = retry_after
+
+
+# Reports
+
+
+class ReportRefused(HotdataError):
+    """A report that can't be made now, or would be worse than the one that is there."""
+
+    permanent = True

@@ -12,6 +12,7 @@ from hotdata.models.hours import FreshnessHour
 from hotdata.models.jobs import Job
 from hotdata.models.nodes import Lease, Node
 from hotdata.models.prices import PriceList
+from hotdata.models.reports import Report
 from hotdata.models.runs import Run
 from hotdata.models.schedules import Schedule
 from hotdata.models.sources import Key, Source
@@ -37,6 +38,7 @@ __all__ = [
     "Node",
     "PriceList",
     "Provided",
+    "Report",
     "Run",
     "RunTotal",
     "Schedule",

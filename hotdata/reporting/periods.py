@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
-DAY = timedelta(days=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FORMS = {
     "day": (re.compile(r"\d{4}-\d{2}-\d{2}"), "2026-11-25"),
     "week": (re.compile(r"\d{4}-W\d{2}"), "2026-W47"),
@@ -53,6 +53,11 @@ class Period:
     def end(self) -> datetime:
         """The instant at which it is over, which belongs to the next one."""
         return _midnight(self.after)
+
+    @property
+    def hours(self) -> float:
+        """How long it is: 24 of a day, and another number when clocks are changed."""
+        return (self.end - self.start) / HOUR
 
     @property
     def before(self) -> Period:
