@@ -20,7 +20,8 @@ from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
 from hotdata.models.sources import SourceName
 from hotdata.observing import components, freshness, health, totals
-from hotdata.reporting import billing
+from hotdata.reporting import billing, kinds, reports
+from hotdata.reporting.reports import ReportKind
 from hotdata.retention import cleanup, thinning
 from hotdata.retention.cleanup import CleanUp
 
@@ -121,6 +122,26 @@ def monthly_billing() -> dict[str, Any]:
     """Issue last month's statement, and those of months before it that were missed."""
     issued = billing.issue_missing(timezone.now(), by=hotdata.current_run().job)
     return {statement.number: statement.totals for statement in issued}
+
+
+def daily_report() -> dict[str, Any]:
+    """Report on yesterday, and on the days before that were not reported yet, and mail it."""
+    return _report(kinds.DAILY)
+
+
+@hotdata.task
+def weekly_report() -> dict[str, Any]:
+    """Report on last week against the week before, and on weeks that were not reported yet, and mail it."""
+    return _report(kinds.WEEKLY)
+
+
+def _report(kind: ReportKind) -> dict[str, Any]:
+    run, made = hotdata.current_run(), []
+    for report in reports.make_missing(kind, by=f"{run.job} #{run.id}", now=timezone.now()):
+        made.append(report.name)
+        run.log(report.said)
+        run.progress(len(made))
+    return {"made": made}
 
 
 def _source(name: str) -> Source:

@@ -25,13 +25,16 @@ from hotdata.models import (
     Job,
     Key,
     PriceList,
+    Report,
     Run,
     Source,
     Statement,
 )
 from hotdata.models.runs import FINISHED, Cause, State
 from hotdata.reporting.billing import issue
-from hotdata.reporting.periods import Length, parse
+from hotdata.reporting.kinds import KINDS
+from hotdata.reporting.periods import Length, last_complete, parse
+from hotdata.reporting.reports import Order
 
 NODE = "node-of-the-test"
 
@@ -85,6 +88,14 @@ def make_source(*, pinned: tuple[str, ...] = (), **fields: Any) -> Source:
     source.save()
     Key.objects.bulk_create([Key(source=source, key=key) for key in pinned])
     return source
+
+
+def make_report(kind: str = "daily_report", period: str = "", **order: Any) -> Report:
+    """A report on record of what is on record now, by default of the last period that is over."""
+    now, length = timezone.now(), KINDS[kind].length
+    of = parse(period, length) if period else last_complete(length, now)
+    KINDS[kind].make(of, Order(**({"by": "root", "now": max(now, of.end + timedelta(hours=1))} | order)))
+    return Report.objects.get(kind=kind, first=of.first)
 
 
 def make_call(source: str = "stock", **fields: Any) -> ApiCall:

@@ -124,4 +124,28 @@ JOBS = (
             "retry_delay_max": HOUR,
         },
     ),
+    DefaultJob(
+        name="daily_report",
+        fields={
+            "title": "Daily report",
+            "task": "daily_report",
+            "cron": "0 2 * * *",
+            "recover": True,
+            "max_retries": 3,
+            "retry_delay": MINUTE,
+            "timeout": HOUR,
+        },
+    ),
+    DefaultJob(
+        name="weekly_report",
+        fields={
+            "title": "Weekly report",
+            "task": "weekly_report",
+            "cron": "0 9 * * mon",
+            "recover": True,
+            "max_retries": 3,
+            "retry_delay": MINUTE,
+            "timeout": HOUR,
+        },
+    ),
 )

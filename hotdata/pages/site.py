@@ -27,6 +27,7 @@ NAVIGATION = (
     ("node", _("Nodes")),
     ("component", _("Health")),
     ("statement", _("Statements")),
+    ("report", _("Reports")),
 )
 """The models in the navigation, for whom may see them."""
 

@@ -24,6 +24,7 @@ from tests.builders import (
     make_component,
     make_job,
     make_prices,
+    make_report,
     make_run,
     make_source,
     make_token,
@@ -60,6 +61,7 @@ def keys() -> list[str]:
     token = make_token()
     make_component()
     make_change()
+    make_report()
     ContentType.objects.get_for_models(*apps.get_models())  # else the first page makes them
     make_prices("stock")
     SourceUsage.add([SourceUsage(day=date(2026, 10, 1), source="stock", calls=1)])

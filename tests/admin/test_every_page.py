@@ -18,6 +18,7 @@ from hotdata.models import (
     Job,
     Node,
     PriceList,
+    Report,
     Run,
     Source,
     SourceUsage,
@@ -34,6 +35,7 @@ from tests.builders import (
     make_component,
     make_job,
     make_prices,
+    make_report,
     make_run,
     make_source,
     make_token,
@@ -54,6 +56,7 @@ MODELS = (
     TokenUsage,
     PriceList,
     Statement,
+    Report,
 )
 LISTS = ["admin:index", "admin:tables", *(f"admin:hotdata_{m._meta.model_name}_changelist" for m in MODELS)]
 MOST_QUERIES = 12
@@ -87,6 +90,7 @@ def pages() -> dict[str, str]:
         component,
         change,
         *billed(source.name),
+        make_report(),
     ]
     pages = {name: reverse(name) for name in LISTS}
     for row in rows:

@@ -18,6 +18,7 @@ from hotdata.models import (
     Component,
     ComponentChange,
     Node,
+    Report,
     Run,
     SourceUsage,
     Statement,
@@ -31,6 +32,7 @@ from tests.builders import (
     make_component,
     make_job,
     make_prices,
+    make_report,
     make_run,
     make_source,
     make_token,
@@ -39,7 +41,17 @@ from tests.builders import (
 pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.usefixtures("statements_go")]
 
 MODELS = list(admin.site._registry)
-READ_ONLY = [ApiCall, Node, Run, Component, ComponentChange, SourceUsage, Statement, TokenUsage]
+READ_ONLY = [
+    ApiCall,
+    Node,
+    Run,
+    Component,
+    ComponentChange,
+    SourceUsage,
+    Statement,
+    TokenUsage,
+    Report,
+]
 NEVER_DELETED = [*READ_ONLY, ApiToken]
 
 
@@ -60,6 +72,7 @@ def rows(admin_user: User) -> dict[type[Model], Any]:
             make_call("stock"),
             make_component(state="down", detail="OperationalError: <script>"),
             make_change(),
+            make_report(),
             Node.objects.create(name="node-1", host="here", pid=1, version="1", leading=True),
             make_token(username=admin_user.username),
             SourceUsage.objects.get(),

@@ -53,6 +53,8 @@ def test_the_default_jobs_are_due_when_they_should_be() -> None:
         "cleanup_logs": "0 3 * * sun",
         "roll_up_freshness": "5 * * * *",
         "monthly_billing": "0 3 1 * *",
+        "daily_report": "0 2 * * *",
+        "weekly_report": "0 9 * * mon",
     }
     assert Schedule.objects.filter(next_run_time__gt=timezone.now()).count() == len(JOBS)
 
