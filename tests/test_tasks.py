@@ -18,7 +18,7 @@ from pytest_django import Settings
 from redis import Redis
 
 import hotdata
-from hotdata import registry
+from hotdata import models, registry
 from hotdata.conf import RETAINED
 from hotdata.exceptions import UnknownKey
 from hotdata.execution.outcome import Outcome
@@ -541,3 +541,19 @@ def test_every_built_in_task_is_described_for_operators() -> None:
         "health_check",
     ):
         assert registry.tasks.get(name).description.endswith(".")
+
+
+# Reports
+
+
+def test_reports_are_made_once_in_the_name_of_their_run() -> None:
+    with time_machine.travel(datetime(2026, 11, 30, 9, tzinfo=UTC), tick=False):
+        daily, weekly, again = (performed(task) for task in ("daily_report", "weekly_report", "daily_report"))
+    assert daily.result == {"made": ["daily_report 2026-11-29"]}
+    assert weekly.result == {"made": ["weekly_report 2026-W48"]}
+    assert (again.state, again.result) == (State.SUCCEEDED, {"made": []})
+    made_by = models.Report.objects.values_list("kind", "made_by")
+    assert dict(made_by) == {
+        outcome.run.task: f"{outcome.run.job_id} #{outcome.run.pk}" for outcome in (daily, weekly)
+    }
+    assert "daily_report 2026-11-29 was made: Daily report 2026-11-29" in daily.log

@@ -103,7 +103,7 @@ def make(kind: ReportKind, period: Period, order: Order) -> tuple[Report, bool]:
         return there, False
     figures: Figures = kind.collect(period, order.now)
     fields: dict[str, Any] = {
-        "data": msgspec.to_builtins(figures),
+        "data": msgspec.json.decode(msgspec.json.encode(figures)),
         "records": figures.records,
         "complete": period.start >= order.now - timedelta(days=conf().retention_days),
     }
