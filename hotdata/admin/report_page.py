@@ -37,6 +37,7 @@ from hotdata.reporting.reports import Order
 JSON_SHOWN = 20_000  # characters
 LOOKS = {Tone.GOOD: words.OK, Tone.BAD: words.FAILED, Tone.OTHER: words.MUTED}
 LABELS = 8  # below the bars of a chart
+CHART_WIDTH = 1100  # it is as wide as the page
 MODELS: Mapping[Unit, Any] = {Unit.JOB: Job, Unit.SOURCE: Source}
 """What the rows that names in the tables lead to are of."""
 IN_FILES = {Unit.SECONDS: "s", Unit.BYTES: "bytes"}
@@ -96,7 +97,7 @@ class ReportPage(admin.ModelAdmin):
             | {"opts": self.opts, "original": report, "has_view_permission": True, "media": self.media}
             | {"title": letter.title if letter else title_of(report), "report": report, "letter": letter}
             | {"may_remake": self.has_remake_permission(request) and report.kind in REPORTS}
-            | {"by": visible(report.remade_by or report.made_by)}
+            | {"by": visible(report.remade_by or report.made_by), "records": f"{report.records:,}"}
             | (_shown(request, letter) if letter else {"raw": pretty(report.data, JSON_SHOWN)})
             | (extra_context or {}),
         )
@@ -222,6 +223,7 @@ def _drawn(chart: Chart) -> SafeString:
     return charts.bars(
         columns,
         label=chart.title,
+        width=CHART_WIDTH,
         y_ticks=[Tick(at=at, label=f"{at:,.0f}") for at in round_ticks(chart.highest) if at == round(at)],
         x_ticks=[Tick(at=at, label=bar.label) for at, bar in enumerate(chart.bars) if at % step == 0],
     )

@@ -20,18 +20,21 @@ from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import ngettext
 
 from hotdata import figures
 from hotdata.figures import NONE
 from hotdata.text import visible
 
 LONGEST_TEXT = 300  # characters of one cell
+MOST_ROWS = 20
+"""Of a table in a mail: Gmail cuts off what comes after 100 kB."""
 CHART_WIDTH, CHART_HEIGHT = 600, 120
 BAR_WIDTH = 160  # pixels of the longest bar in the table below the chart
 
 FONT = "font:14px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif"
 FRAME = f"margin:0;padding:16px;{FONT};color-scheme:light dark"
-CELL = "padding:4px 12px 4px 0;border-bottom:1px solid rgba(128,128,128,.35);vertical-align:top"
+CELL = "padding:4px 12px 4px 0;border-bottom:1px solid #888"
 HEAD = CELL + ";text-align:left;font-weight:normal;font-size:12px;opacity:.75"
 RIGHT = ";text-align:right;white-space:nowrap"
 
@@ -192,12 +195,12 @@ def said(value: Any, unit: Unit) -> str:
 # Plain text
 
 
-def as_text(letter: Letter, *, link: str = "") -> str:
-    """The letter as plain text, with a `link` to where there is more."""
-    return "\n".join(_lines(letter, link)).rstrip() + "\n"
+def as_text(letter: Letter, *, link: str = "", most: int = MOST_ROWS) -> str:
+    """The letter as plain text, with a `link` to where there is more than `most` rows of a table."""
+    return "\n".join(_lines(letter, link, most)).rstrip() + "\n"
 
 
-def _lines(letter: Letter, link: str) -> Iterator[str]:
+def _lines(letter: Letter, link: str, most: int) -> Iterator[str]:
     yield from (letter.title, "=" * len(letter.title), "")
     yield from letter.intro
     if link:
@@ -213,14 +216,23 @@ def _lines(letter: Letter, link: str) -> Iterator[str]:
         if not section.rows:
             yield section.empty
             continue
-        yield from _table_lines(section)
-        if section.note:
-            yield section.note
+        yield from _table_lines(section, most)
+        yield from _notes(section, most)
 
 
-def _table_lines(section: Section) -> Iterator[str]:
+def _notes(section: Section, most: int) -> Iterator[str]:
+    """What stands below a table of which `most` rows are shown."""
+    left_out = len(section.rows) - most
+    if left_out > 0:
+        text = ngettext("%(n)s row more is left out here.", "%(n)s rows more are left out here.", left_out)
+        yield text % {"n": f"{left_out:,}"}
+    if section.note:
+        yield section.note
+
+
+def _table_lines(section: Section, most: int) -> Iterator[str]:
     """A line for each row: lines that are cut at 76 columns, as by some programs, would be no table any more."""
-    for row in section.rows:
+    for row in section.rows[:most]:
         first, *others = [
             said(value, column.unit) for value, column in zip(row, section.columns, strict=True)
         ]
@@ -246,8 +258,8 @@ def _chart_lines(chart: Chart) -> Iterator[str]:
 # HTML
 
 
-def as_html(letter: Letter, *, link: str = "", link_text: str = "") -> str:
-    """The letter as an HTML document for mail. Whatever its texts hold, they are shown as texts."""
+def as_html(letter: Letter, *, link: str = "", link_text: str = "", most: int = MOST_ROWS) -> str:
+    """The letter as an HTML document for mail, as `as_text`. Whatever its texts hold, they are shown as texts."""
     return str(
         format_html(
             '<!DOCTYPE html><html style="color-scheme:light dark"><head><meta charset="utf-8">'
@@ -259,7 +271,7 @@ def as_html(letter: Letter, *, link: str = "", link_text: str = "") -> str:
             format_html('<p style="margin:0 0 8px"><a href="{}">{}</a></p>', link, link_text or link) if link else "",
             _figures_html(letter.figures),
             _chart_html(letter.chart) if letter.chart and letter.chart.highest else "",
-            format_html_join("", "{}", ((_section_html(section),) for section in letter.shown)),
+            format_html_join("", "{}", ((_section_html(section, most),) for section in letter.shown)),
         )
     )  # fmt: skip
 
@@ -273,7 +285,7 @@ def _figures_html(listed: Sequence[Figure]) -> SafeString:
     return _table(rows) if listed else SafeString("")
 
 
-def _section_html(section: Section) -> SafeString:
+def _section_html(section: Section, most: int) -> SafeString:
     title = _title(section.title)
     if not section.rows:
         return format_html('{}<p style="margin:0 0 8px">{}</p>', title, section.empty)
@@ -282,11 +294,13 @@ def _section_html(section: Section) -> SafeString:
         '<th scope="col" style="{}">{}</th>',
         ((HEAD + (RIGHT if column.unit.is_number else ""), column.label) for column in section.columns),
     )
-    rows = format_html_join("", "<tr>{}</tr>", ((_cells(section, row),) for row in section.rows))
-    note = format_html('<p style="margin:4px 0 8px;font-size:12px;opacity:.75">{}</p>', section.note)
-    return format_html(
-        "{}{}{}", title, _table(format_html("<tr>{}</tr>{}", heads, rows)), note if section.note else ""
+    rows = format_html_join("", "<tr>{}</tr>", ((_cells(section, row),) for row in section.rows[:most]))
+    notes = format_html_join(
+        "",
+        '<p style="margin:4px 0 8px;font-size:12px;opacity:.75">{}</p>',
+        ((note,) for note in _notes(section, most)),
     )
+    return format_html("{}{}{}", title, _table(format_html("<tr>{}</tr>{}", heads, rows)), notes)
 
 
 def _cells(section: Section, row: Sequence[Any]) -> SafeString:

@@ -154,3 +154,21 @@ def test_a_chart_of_nothing_is_left_out() -> None:
 )
 def test_values_are_put_as_their_units_are(value: Any, unit: Unit, words: str) -> None:
     assert said(value, unit) == words
+
+
+def test_a_long_table_is_cut_in_mail_and_says_so() -> None:
+    rows = [[f"job-{number}"] for number in range(25)]
+    long = letter(
+        sections=[Section(name="t", title="T", columns=[Column(label="Job", unit=Unit.JOB)], rows=rows)]
+    )
+    for mail in (as_text(long), as_html(long)):
+        assert "job-19" in mail
+        assert "job-20" not in mail
+        assert "5 rows more are left out here." in mail
+    assert "job-24" in as_text(long, most=100)
+
+
+def test_a_mail_of_long_tables_is_short_enough_not_to_be_cut_off() -> None:
+    columns = [Column(label="a column", unit=Unit.COUNT)] * 12
+    section = Section(name="t", title="T", columns=columns, rows=[[1_000_000] * 12] * 200)
+    assert len(as_html(letter(sections=[section] * 3))) < 100_000
