@@ -15,11 +15,20 @@ from django.urls import reverse
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
-from hotdata.models import Component, FreshnessHour, Job, Node, Run, Source
+from hotdata.models import Component, FreshnessHour, Job, Node, Report, Run, Source
 from hotdata.models.runs import Cause, State
 from tests.browser.axe import axe
 from tests.browser.conftest import DESKTOP, PHONE, Visitors
-from tests.builders import make_call, make_change, make_component, make_job, make_run, make_source, store
+from tests.builders import (
+    make_call,
+    make_change,
+    make_component,
+    make_job,
+    make_report,
+    make_run,
+    make_source,
+    store,
+)
 
 pytestmark = [pytest.mark.only_on("sqlite"), pytest.mark.usefixtures("clear_cache")]
 
@@ -52,6 +61,10 @@ def much(transactional_db: None) -> None:
     make_call("stock", outcome="failed", status=503, error="x" * 500)
     hour = now.replace(minute=0, second=0, microsecond=0)
     FreshnessHour.objects.create(source="stock", hour=hour, fresh=10, ages=[0] * 20 + [10] + [0] * 48)
+    yesterday = now - timedelta(days=1)
+    make_run(job, state=State.ABANDONED, error="x" * 500, created_at=yesterday, finished_at=yesterday)
+    make_report()
+    make_report("weekly_report")
     Node.objects.create(
         name="node-1", host="a-machine-with-a-long-name" * 3, pid=1, version="1", leading=True
     )
@@ -69,6 +82,8 @@ def own_pages() -> list[str]:
         reverse("admin:hotdata_source_changelist"),
         reverse("admin:hotdata_source_change", args=[source.pk]),
         reverse("admin:hotdata_source_history", args=[source.pk]),
+        reverse("admin:hotdata_report_changelist"),
+        *(reverse("admin:hotdata_report_change", args=[report.pk]) for report in Report.objects.all()),
         reverse("admin:tables"),
         reverse("admin:hotdata_component_changelist"),
         reverse("admin:hotdata_component_change", args=[Component.objects.get(name="redis").pk]),
