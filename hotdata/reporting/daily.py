@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from django.utils import timezone
@@ -20,7 +21,7 @@ from hotdata.reporting.sources import Calls, Reads, calls_of, reads_of
 class Daily(msgspec.Struct, frozen=True, kw_only=True):
     """What a day came to. ``version`` goes up when a field changes its meaning, or comes without a default."""
 
-    version: int = 1
+    version: Literal[1] = 1
     runs: Runs
     reads: Reads
     calls: Calls

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from django.db.models import F, Sum
@@ -67,7 +67,7 @@ class WeekBefore(msgspec.Struct, frozen=True, kw_only=True):
 class Weekly(msgspec.Struct, frozen=True, kw_only=True):
     """What a week came to. ``version`` goes up when a field changes its meaning, or comes without a default."""
 
-    version: int = 1
+    version: Literal[1] = 1
     runs: Runs
     reads: Reads
     calls: Calls

@@ -180,7 +180,7 @@ def test_a_report_whose_records_are_gone_stays_and_the_page_says_why(admin_clien
 
 def test_a_report_of_another_version_is_shown_as_it_is(admin_client: Client) -> None:
     report = make_report()
-    Report.objects.update(data={"version": 99, "runs": "<b>"})
+    Report.objects.update(data=report.data | {"version": 2, "new": "<b>"})
     text = see(admin_client, page_of(report))
     assert "Another version of hotdata has made this report." in text
     assert "&lt;b&gt;" in text

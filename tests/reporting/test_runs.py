@@ -99,6 +99,7 @@ def test_a_run_counts_when_it_ends_to_the_microsecond(at: datetime, counts: bool
         ("Europe/Berlin", "2026-10-25", 25),
         ("Asia/Kathmandu", "2026-11-25", 24),
         ("America/Santiago", "2026-09-06", 23),
+        ("Australia/Lord_Howe", "2026-04-05", 25),  # 24 and a half: the last one is short
     ],
 )
 def test_days_are_as_long_as_the_clocks_make_them(
