@@ -137,6 +137,8 @@ def weekly_report() -> dict[str, Any]:
 
 def _report(kind: ReportKind) -> dict[str, Any]:
     run, made = hotdata.current_run(), []
+    # A job that is due at midnight is about the day that ends there.
+    run.wait(max(0.0, reports.settles_in(kind, timezone.now()).total_seconds()))
     for report in reports.make_missing(kind, by=f"{run.job} #{run.id}", now=timezone.now()):
         run.log(report.said)
         if report.done:

@@ -557,3 +557,9 @@ def test_reports_are_made_once_in_the_name_of_their_run() -> None:
         outcome.run.task: f"{outcome.run.job_id} #{outcome.run.pk}" for outcome in (daily, weekly)
     }
     assert "daily_report 2026-11-29 was made: Daily report 2026-11-29" in daily.log
+
+
+def test_a_report_that_is_due_at_midnight_waits_until_the_day_is_on_record() -> None:
+    with time_machine.travel(datetime(2026, 11, 30, 0, 0, 59, 500_000, tzinfo=UTC)):
+        outcome = performed("daily_report")
+    assert outcome.result == {"made": ["daily_report 2026-11-29"]}

@@ -147,6 +147,11 @@ def missing(kind: ReportKind, now: datetime) -> list[Period]:
     return periods[::-1]
 
 
+def settles_in(kind: ReportKind, now: datetime) -> timedelta:
+    """How long it takes until the last period that is over can be reported; nothing, or less, if it can be now."""
+    return last_complete(kind.length, now).end + SETTLING - now
+
+
 def refuse_unfinished(period: Period, now: datetime) -> None:
     """Raise ReportRefused unless `period` is over, and all that happened in it is on record."""
     if now < period.end + SETTLING:

@@ -22,6 +22,7 @@ from hotdata.models import (
     Node,
     PriceList,
     Provided,
+    Report,
     Run,
     Source,
     SourceUsage,
@@ -99,6 +100,8 @@ BROKEN_KEYS: list[tuple[str, dict[str, Any]]] = [
 CALL = {"source": "s", "keys": "K", "url": "https://a.example/", "started_at": NOW, "duration": SECOND}
 PRICES = {"valid_from": "2026-10", "currency": "USD", "tiers": "1"}
 LINE = {"statement_id": "not-yet", "source": "s", "count": 1, "failed": 0, "size": 0, "charged": 1}
+REPORT = {"kind": "k", "period": "2026-11-25", "data": {}, "records": 0, "made_at": NOW, "made_by": "x"}
+THAT_DAY, NEXT_DAY = NOW.date(), NOW.date() + timedelta(days=1)
 BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("call_outcome_known", ApiCall(outcome="perhaps", **CALL)),
     ("component_state_known", Component(name="redis", state="unwell", since=NOW, checked_at=NOW)),
@@ -117,6 +120,8 @@ BROKEN_ROWS: list[tuple[str, models.Model]] = [
     ("statement_line_kind_known", StatementLine(kind="moods", **LINE)),
     ("statement_line_once", StatementLine(kind="calls", **LINE)),
     ("hotkey_remembered_once", HotKey(source="s", key="K", reads_per_minute=2, seen_at=NOW)),
+    ("report_once", Report(first=THAT_DAY, after=NEXT_DAY, **REPORT)),
+    ("report_days_in_order", Report(first=NEXT_DAY, after=NEXT_DAY, **REPORT)),
 ]
 
 
@@ -200,6 +205,7 @@ def test_a_row_of_another_model_that_makes_no_sense_is_refused(constraint: str, 
     PriceList.objects.create(source="s", kind="calls", **PRICES)
     Statement.objects.create(number="one", month="2026-10", revision=1, issued_at=NOW)
     StatementLine.objects.create(kind="calls", **LINE)
+    Report.objects.create(first=THAT_DAY, after=NEXT_DAY, **REPORT)
     with refused(), transaction.atomic():
         type(row)._default_manager.bulk_create([row])
     Statement.objects.create(number="not-yet", month="2026-10", revision=2, issued_at=NOW)
