@@ -62,6 +62,7 @@ class WeekBefore(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     failed_calls: int
     cost: tuple[Amount, ...] | None = None
+    records: int
 
 
 class Weekly(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,8 +83,8 @@ class Weekly(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def records(self) -> int:
-        """How many records it counts, of those that clean-up deletes."""
-        return self.runs.records + self.reads.hours
+        """How many records it counts, of those that clean-up deletes: of both weeks."""
+        return self.runs.records + self.reads.hours + self.before.records
 
 
 def collect(period: Period, now: datetime) -> Weekly:
@@ -111,14 +112,15 @@ def _midnights(period: Period) -> list[datetime]:
 
 
 def _before(period: Period, listed: set[str]) -> WeekBefore:
-    runs, calls = runs_of(period, [period.start]), calls_of(period)
+    runs, reads, calls = runs_of(period, [period.start]), reads_of(period), calls_of(period)
     return WeekBefore(
         total=runs.total,
         jobs=tuple(row for row in runs.jobs if row.job in listed),
-        reads=reads_of(period).reads,
+        reads=reads.reads,
         calls=calls.calls,
         failed_calls=calls.failed,
         cost=cost_of(period),
+        records=runs.records + reads.hours,
     )
 
 

@@ -17,6 +17,7 @@ from hotdata.models import (
     Job,
     Node,
     PriceList,
+    Report,
     Run,
     Source,
     SourceUsage,
@@ -31,13 +32,24 @@ from tests.builders import (
     make_component,
     make_job,
     make_prices,
+    make_report,
     make_run,
     make_source,
 )
 
 pytestmark = pytest.mark.django_db
 
-RECORDS = [ApiCall, Component, ComponentChange, Node, Run, SourceUsage, Statement, TokenUsage]
+RECORDS = [
+    ApiCall,
+    Component,
+    ComponentChange,
+    Node,
+    Run,
+    SourceUsage,
+    Statement,
+    TokenUsage,
+    Report,
+]
 DEFINITIONS = [Job, Source, PriceList]
 SECRET = "5ec2e7-t0ken"
 
@@ -71,6 +83,7 @@ def rows() -> dict[type, Any]:
             result={"failed": {"北京": "why"}},
             progress_total=5,
         ),
+        Report: make_report(),
         Node: Node.objects.create(name="node-1", host="here", pid=1, version="1", leading=True),
         ApiCall: ApiCall.objects.create(
             source="stock",

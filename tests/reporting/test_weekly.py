@@ -95,6 +95,14 @@ def test_the_week_is_compared_with_the_week_before() -> None:
     assert row[-3:] == [2, 0, 1.0]
 
 
+def test_records_of_both_weeks_count_so_that_neither_is_emptied_unasked() -> None:
+    job = make_job()
+    ran(job)
+    ran(job, MONDAY - DAY)
+    read("stock", 1, MONDAY - DAY)
+    assert see().records == 3
+
+
 def test_a_week_is_told_day_by_day_also_when_clocks_are_changed(settings: Settings) -> None:
     settings.TIME_ZONE = "Europe/Berlin"
     week = parse("2026-W43", Length.WEEK)
