@@ -10,11 +10,14 @@ from hotdata.models.deliveries import Delivery
 from hotdata.models.hotkeys import HotKey
 from hotdata.models.hours import FreshnessHour
 from hotdata.models.jobs import Job
+from hotdata.models.looks import Look
 from hotdata.models.nodes import Lease, Node
+from hotdata.models.notices import Notice
 from hotdata.models.prices import PriceList
 from hotdata.models.reports import Report
 from hotdata.models.runs import Run
 from hotdata.models.schedules import Schedule
+from hotdata.models.silences import Silence
 from hotdata.models.sources import Key, Source
 from hotdata.models.statements import Statement, StatementLine
 from hotdata.models.tokens import ApiToken
@@ -35,13 +38,16 @@ __all__ = [
     "Job",
     "Key",
     "Lease",
+    "Look",
     "Node",
+    "Notice",
     "PriceList",
     "Provided",
     "Report",
     "Run",
     "RunTotal",
     "Schedule",
+    "Silence",
     "Source",
     "SourceUsage",
     "Statement",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 
@@ -12,9 +12,12 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         """Those that are not over."""
         return self.filter(closed_at=None)
 
+    def open_first(self) -> AlertQuerySet:
+        return self.order_by(F("closed_at").desc(nulls_first=True), "-id")
+
 
 class Alert(models.Model):
-    """One trouble: of a kind, and of one job, source, key or component. Open until it is over; kept by age then.
+    """One trouble: of a kind, and of one job, source or component. Open until it is over; kept by age then.
 
     There is one open alert of a kind and subject at most.
     """
@@ -28,17 +31,38 @@ class Alert(models.Model):
         BREAKER = "breaker", _("A breaker is open")
         COMPONENT = "component", _("A component is not well")
 
+    class Severity(models.IntegerChoices):
+        WARNING = 1, _("Warning")
+        CRITICAL = 2, _("Critical")
+
     kind = models.CharField(_("kind"), max_length=20, choices=Kind)
     subject = models.CharField(
-        _("subject"),
-        max_length=400,
-        help_text=_("A job's or source's name, source/key, or a component's name."),
+        _("subject"), max_length=400, help_text=_("The name of a job, a source or a component.")
     )
-    summary = models.TextField(_("summary"), help_text=_("One sentence, as it was sent last."))
+    severity = models.PositiveSmallIntegerField(
+        _("severity"), choices=Severity, default=Severity.WARNING, help_text=_("The worst that it came to.")
+    )
+    summary = models.TextField(_("summary"), help_text=_("One sentence, as it was seen last."))
     opened_at = models.DateTimeField(_("opened at"))
     seen_at = models.DateTimeField(_("seen at"), help_text=_("When it was seen last."))
     closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
-    count = models.PositiveIntegerField(_("count"), default=1, help_text=_("Such as failures in a row."))
+    ending = models.TextField(_("ending"), blank=True, help_text=_("Why it is over."))
+    count = models.PositiveIntegerField(
+        _("count"), default=1, help_text=_("Failures in a row, or missed due times.")
+    )
+
+    silenced = models.BooleanField(
+        _("silenced"), default=False, help_text=_("Nobody was told when it was seen last.")
+    )
+    told_at = models.DateTimeField(
+        _("told at"), null=True, blank=True, help_text=_("Empty: nobody knows of it, as far as it goes on.")
+    )
+    told_count = models.PositiveIntegerField(_("told count"), default=0)
+
+    first_run = models.BigIntegerField(_("first run"), null=True, blank=True)
+    last_run = models.BigIntegerField(
+        _("last run"), null=True, blank=True, help_text=_("Runs up to this one have been counted.")
+    )
 
     objects = AlertQuerySet.as_manager()
 
@@ -51,7 +75,10 @@ class Alert(models.Model):
                 fields=["kind", "subject"], condition=Q(closed_at=None), name="alert_open_once"
             )
         ]
-        indexes = [models.Index(fields=["closed_at"], name="alert_by_age")]
+        indexes = [
+            models.Index(fields=["closed_at"], name="alert_by_age"),
+            models.Index(fields=["kind", "subject", "last_run"], name="alert_of_subject"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.subject}"

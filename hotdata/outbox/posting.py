@@ -2,57 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from hotdata.conf import conf
 from hotdata.models import Delivery
+from hotdata.text import storable
 
 LONGEST_SUBJECT = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipient:
+    """Whom a message is for, and how it gets there."""
+
+    channel: str
+    name: str
+    """An address; of a URL of apprise, which holds secrets, the place in the setting."""
+
+
+def mail_to(addresses: tuple[str, ...]) -> tuple[Recipient, ...]:
+    return tuple(Recipient(channel=Delivery.Channel.MAIL, name=address) for address in addresses)
+
+
+def alert_recipients() -> tuple[Recipient, ...]:
+    """All whom the settings name for alerts, by mail and otherwise."""
+    pushed = (
+        Recipient(channel=Delivery.Channel.APPRISE, name=str(place))
+        for place in range(len(conf().alert_urls))
+    )
+    return (*mail_to(conf().alert_mail), *pushed)
 
 
 def post_mail(
     recipients: tuple[str, ...], *, about: str, subject: str, text: str, html: str = "", now: datetime
 ) -> list[Delivery]:
-    """Post a mail to each of `recipients`, in the caller's transaction; each is on record by itself.
+    """Post a mail to each of `recipients`, in the caller's transaction; each is on record by itself."""
+    return [
+        post(recipient, about=about, subject=subject, text=text, html=html, now=now)
+        for recipient in mail_to(recipients)
+    ]
+
+
+def post(
+    recipient: Recipient, *, about: str, subject: str, text: str, html: str = "", now: datetime
+) -> Delivery:
+    """Post a message, in the caller's transaction.
 
     `subject` is cut and put on one line: what it holds may come from an upstream.
     """
-    return [
-        _post(Delivery.Channel.MAIL, recipient, about=about, subject=subject, text=text, html=html, now=now)
-        for recipient in recipients
-    ]
-
-
-def post_alert(*, subject: str, text: str, html: str = "", now: datetime) -> list[Delivery]:
-    """Post an alert to all whom the settings name, by mail and otherwise; to nobody where they name nobody."""
-    mails = post_mail(conf().alert_mail, about="alert", subject=subject, text=text, html=html, now=now)
-    return mails + [
-        # The URL holds secrets: on record is which of them it is.
-        _post(
-            Delivery.Channel.APPRISE, str(place), about="alert", subject=subject, text=text, html="", now=now
-        )
-        for place in range(len(conf().alert_urls))
-    ]
-
-
-def _post(
-    channel: Delivery.Channel,
-    recipient: str,
-    *,
-    about: str,
-    subject: str,
-    text: str,
-    html: str,
-    now: datetime,
-) -> Delivery:
-    line = " ".join(subject.split())[:LONGEST_SUBJECT]
+    line = " ".join("".join(char if char.isprintable() else " " for char in subject).split())
     return Delivery.objects.create(
-        channel=channel,
-        recipient=recipient,
+        channel=recipient.channel,
+        recipient=recipient.name,
         about=about,
-        subject=line,
-        text=text,
-        html=html,
+        subject=storable(line)[:LONGEST_SUBJECT],
+        text=storable(text),
+        html=storable(html),
         created_at=now,
         next_try_at=now,
     )
