@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.apps import apps
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 
 from hotdata.conf import conf
+
+LOCAL = ("localhost", "127.0.0.1")
+
+
+def is_safe_to_call(url: str) -> bool:
+    """Whether `url`, which is a secret, may be called: https, or http on this machine."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    if not parts.hostname or "@" in parts.netloc:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOCAL)
 
 
 @checks.register("hotdata")
@@ -49,6 +67,53 @@ def check_cache(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
             )
         ]
     return []
+
+
+@checks.register("hotdata")
+def check_alert_mail(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Whom alerts are mailed to can be mailed to."""
+    errors: list[checks.CheckMessage] = []
+    for address in conf().alert_mail:
+        try:
+            validate_email(address)
+        except ValidationError:
+            errors.append(
+                checks.Error(
+                    f"HOTDATA_ALERT_MAIL holds {address!r}, which is no mail address.",
+                    hint="Separate addresses by commas, without names: ada@example.com,bob@example.com.",
+                    id="hotdata.E020",
+                )
+            )
+    return errors
+
+
+@checks.register("hotdata")
+def check_apprise(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """What HOTDATA_ALERT_URLS names is sent by apprise, which is an extra."""
+    if not conf().alert_urls or importlib.util.find_spec("apprise") is not None:
+        return []
+    return [
+        checks.Error(
+            "HOTDATA_ALERT_URLS is set, but apprise is not installed.",
+            hint="Install requirements-apprise.txt, here and where the scheduler runs.",
+            id="hotdata.E021",
+        )
+    ]
+
+
+@checks.register("hotdata")
+def check_heartbeat_url(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """The heartbeat URL holds a secret, so it is called over https, or on this machine."""
+    url = conf().heartbeat_url
+    if not url or is_safe_to_call(url):
+        return []
+    return [
+        checks.Error(
+            "HOTDATA_HEARTBEAT_URL can't be called: it must begin with https://, or be one of this machine.",
+            hint="Take the URL as the service shows it, without a user name or a password.",
+            id="hotdata.E022",
+        )
+    ]
 
 
 @checks.register("hotdata")

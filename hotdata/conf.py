@@ -138,6 +138,9 @@ class Conf:
     alert_repeat: int = 10
     """After the first, each how many-th failure in a row is alerted again."""
 
+    alerts_per_hour: int = 12
+    """Messages about alerts that one recipient gets in an hour at most; what is beyond waits for the next one."""
+
     heartbeat_url: str = ""
     """Called once a minute by a scheduler that works: whoever waits there raises the alarm when no call comes."""
 

@@ -13,6 +13,7 @@ import msgspec
 from django.utils import timezone
 
 import hotdata
+from hotdata.alerting import heartbeat, looking
 from hotdata.conf import MOST_DAYS, RETAINED
 from hotdata.exceptions import BadParams, UnknownSource
 from hotdata.freshness import planner, refresh
@@ -20,6 +21,7 @@ from hotdata.freshness.refresher import Refresher
 from hotdata.models import Source
 from hotdata.models.sources import SourceName
 from hotdata.observing import components, freshness, health, totals
+from hotdata.outbox import sending
 from hotdata.reporting import billing, kinds, reports
 from hotdata.reporting.reports import ReportKind
 from hotdata.retention import cleanup, thinning
@@ -124,6 +126,7 @@ def monthly_billing() -> dict[str, Any]:
     return {statement.number: statement.totals for statement in issued}
 
 
+@hotdata.task
 def daily_report() -> dict[str, Any]:
     """Report on yesterday, and on the days before that were not reported yet, and mail it."""
     return _report(kinds.DAILY)
@@ -145,6 +148,30 @@ def _report(kind: ReportKind) -> dict[str, Any]:
             made.append(report.name)
         run.progress(len(made))
     return {"made": made}
+
+
+@hotdata.task
+def send_alerts() -> dict[str, int]:
+    """Look for what somebody should know of, post it, and send what is due; keep only runs that did something."""
+    run = hotdata.current_run()
+    run.notable = True  # until it is known that nothing was to be done: a look that fails is worth keeping
+    try:
+        looked = looking.look(timezone.now())
+    finally:  # what was posted before goes out, whatever is wrong with the records
+        sent = sending.send_due(lambda: not run.winding_down)
+    came_to = asdict(looked) | asdict(sent)
+    run.notable = any(came_to.values())
+    thinning.thin_out(run.job)
+    return came_to
+
+
+@hotdata.task
+def send_heartbeat() -> str:
+    """Call the heartbeat URL, if one is set and all is well: who waits for the call there tells of a dead scheduler."""
+    run = hotdata.current_run()
+    done = heartbeat.beat(timezone.now())
+    thinning.thin_out(run.job)
+    return done
 
 
 def _source(name: str) -> Source:

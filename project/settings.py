@@ -386,6 +386,7 @@ SETTING_READERS: dict[str, Callable[[str, Any], Any]] = {
     "HOTDATA_ALERT_MAIL": read_list,
     "HOTDATA_ALERT_URLS": read_list,
     "HOTDATA_ALERT_REPEAT": read_int,
+    "HOTDATA_ALERTS_PER_HOUR": read_int,
     "HOTDATA_HEARTBEAT_URL": read_text,
     "HOTDATA_REPORT_MAIL": read_list,
 }

@@ -148,4 +148,29 @@ JOBS = (
             "timeout": HOUR,
         },
     ),
+    DefaultJob(
+        name="send_alerts",
+        fields={
+            "title": "Send alerts",
+            "task": "send_alerts",
+            "trigger": "interval",
+            "interval": 15 * SECOND,
+            "timeout": 2 * MINUTE,
+            "keep_runs": 100,
+        },
+    ),
+    DefaultJob(
+        name="send_heartbeat",
+        fields={
+            "title": "Send heartbeat",
+            "task": "send_heartbeat",
+            "trigger": "interval",
+            "interval": MINUTE,
+            "timeout": MINUTE,
+            "max_retries": 2,
+            "retry_delay": 5 * SECOND,
+            "retry_delay_max": 10 * SECOND,
+            "keep_runs": 100,
+        },
+    ),
 )
