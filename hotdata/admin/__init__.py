@@ -1,13 +1,16 @@
 """The Django admin's pages: parse, call, show."""
 
 from hotdata.admin import (
+    alerts,
     calls,
     components,
+    deliveries,
     jobs,
     nodes,
     prices,
     reports,
     runs,
+    silences,
     sources,
     statements,
     stock,
@@ -16,13 +19,16 @@ from hotdata.admin import (
 )
 
 __all__ = [
+    "alerts",
     "calls",
     "components",
+    "deliveries",
     "jobs",
     "nodes",
     "prices",
     "reports",
     "runs",
+    "silences",
     "sources",
     "statements",
     "stock",

@@ -19,7 +19,8 @@ from hotdata.admin.job_history import JobHistory
 from hotdata.admin.job_preview import is_bounded, preview_of, preview_of_form
 from hotdata.admin.job_record import record_of
 from hotdata.admin.param_forms import ParamsForm, task_called
-from hotdata.models import Job
+from hotdata.admin.silencing import Silencing
+from hotdata.models import Job, Silence
 from hotdata.models.pauses import NOTE_LIMIT
 from hotdata.text import is_number
 
@@ -33,8 +34,10 @@ COPIED = (
 """What a duplicate takes over: neither the name, nor a pause, nor the moment of a one-off."""
 
 
-class JobPage(JobHistory):
+class JobPage(Silencing, JobHistory):
     """The part of the jobs' admin around the form."""
+
+    silences_of = Silence.Of.JOB
 
     change_form_template = "admin/hotdata/job/change_form.html"
 
@@ -163,6 +166,7 @@ class JobPage(JobHistory):
             "may_pause": self.has_pause_permission(request),
             "may_add": self.has_add_permission(request),
             "note_limit": NOTE_LIMIT,
+            **self.silence_context(request, job),
         }
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:

@@ -15,17 +15,20 @@ from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from hotdata.admin.silencing import Silencing
 from hotdata.admin.source_actions import SourceActions
 from hotdata.admin.source_form import has_too_many_keys
 from hotdata.admin.source_record import record_of
-from hotdata.models import Source
+from hotdata.models import Silence, Source
 
 SEARCH, PAGE = "key", "page"
 """What the table of keys is asked for, in the page's address."""
 
 
-class SourcePage(SourceActions):
+class SourcePage(Silencing, SourceActions):
     """The part of the sources' admin around the form."""
+
+    silences_of = Silence.Of.SOURCE
 
     def get_urls(self) -> list[URLPattern]:
         views = {
@@ -63,6 +66,7 @@ class SourcePage(SourceActions):
                 "try_first": next(iter(record.source.pinned_keys()), ""),
                 "too_many_keys": has_too_many_keys(obj),
                 "may_see_calls": request.user.has_perm("hotdata.view_apicall"),
+                **self.silence_context(request, obj),
             }
         return super().render_change_form(request, context, add, change, form_url, obj)
 

@@ -17,8 +17,8 @@ class SilenceQuerySet(models.QuerySet["Silence"]):
     def active(self, now: datetime) -> SilenceQuerySet:
         return self.filter(until__gt=now, ended_at=None)
 
-    def over(self, of: str, name: str) -> SilenceQuerySet:
-        """Those of one job or source."""
+    def over(self, of: str, name: object) -> SilenceQuerySet:
+        """Those of one job or source; `name` may be an expression."""
         return self.filter(of=of, name=name)
 
     def end(self, by: str, now: datetime) -> int:

@@ -25,6 +25,14 @@ def component(id: int) -> str:
     return _before("component") + f"{id}/change/"
 
 
+def alert(id: int) -> str:
+    return _before("alert") + f"{id}/change/"
+
+
+def delivery(id: int) -> str:
+    return _before("delivery") + f"{id}/change/"
+
+
 @functools.cache
 def _before(model: str) -> str:
     """What stands before a row's id in the address of its page."""

@@ -24,6 +24,7 @@ NAVIGATION = (
     ("run", _("Runs")),
     ("source", _("Sources")),
     ("apicall", _("API calls")),
+    ("alert", _("Alerts")),
     ("node", _("Nodes")),
     ("component", _("Health")),
     ("statement", _("Statements")),

@@ -72,6 +72,10 @@ LOOKS = {
     "leading": OK,
     "standing_by": RUNNING,
     "dead": FAILED,
+    # Deliveries
+    "waiting": WAITING,
+    "sending": RUNNING,
+    "sent": OK,
     # Parts of the whole
     "degraded": WARN,
     "down": FAILED,

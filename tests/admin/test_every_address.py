@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -13,8 +13,9 @@ from django.contrib.auth.models import Group, User
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.urls import URLResolver, get_resolver
+from django.utils import timezone
 
-from hotdata.models import Job, SourceUsage, TokenUsage
+from hotdata.models import Alert, Delivery, Job, Silence, SourceUsage, TokenUsage
 from hotdata.models.runs import State
 from tests.builders import (
     Staff,
@@ -48,6 +49,8 @@ ACTIONS: list[dict[str, str]] = [
         "run_again",
         "refresh_now",
         "revoke_selected",
+        "try_again",
+        "end_silences",
     )
 ]
 
@@ -62,6 +65,7 @@ def keys() -> list[str]:
     make_component()
     make_change()
     make_report()
+    make_alerts()
     ContentType.objects.get_for_models(*apps.get_models())  # else the first page makes them
     make_prices("stock")
     SourceUsage.add([SourceUsage(day=date(2026, 10, 1), source="stock", calls=1)])
@@ -78,6 +82,23 @@ def keys() -> list[str]:
         statement.pk,
     }
     return [*map(str, numbers), "gone"]
+
+
+def make_alerts() -> None:
+    """A row of each model of alerting, as those are that somebody would act on."""
+    now = timezone.now()
+    Alert.objects.create(kind="failing", subject="update", summary="It fails.", opened_at=now, seen_at=now)
+    Delivery.objects.create(
+        channel="mail",
+        recipient="ada@example.com",
+        about="alert",
+        subject="x",
+        text="x",
+        state="failed",
+        created_at=now,
+    )
+    until = now + timedelta(hours=1)
+    Silence.objects.create(of="job", name="update", until=until, by="bob", created_at=now)
 
 
 def addresses(keys: list[str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,15 +12,19 @@ from django.urls import reverse
 from django.utils import timezone
 
 from hotdata.models import (
+    Alert,
     ApiCall,
     ApiToken,
     Component,
     ComponentChange,
+    Delivery,
     Job,
     Node,
+    Notice,
     PriceList,
     Report,
     Run,
+    Silence,
     Source,
     SourceUsage,
     Statement,
@@ -57,6 +62,9 @@ MODELS = (
     PriceList,
     Statement,
     Report,
+    Alert,
+    Delivery,
+    Silence,
 )
 LISTS = ["admin:index", "admin:tables", *(f"admin:hotdata_{m._meta.model_name}_changelist" for m in MODELS)]
 MOST_QUERIES = 12
@@ -65,6 +73,7 @@ ACTING = re.compile(
     r'hd-primary|hd-danger|hd-switch|formaction|<button[^>]*name="key"|name="_(save|addanother|continue)"|'
     r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert|revoke)/'
     r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert|correct|send)/'
+    r'action="[^"]*/(run|run-with|pause|resume|try|cancel|again|revert|silence|end-silence|retry)/'
 )
 LONG = "長い" * 100
 
@@ -91,6 +100,7 @@ def pages() -> dict[str, str]:
         change,
         *billed(source.name),
         make_report(),
+        *alerting(job),
     ]
     pages = {name: reverse(name) for name in LISTS}
     for row in rows:
@@ -115,6 +125,33 @@ def billed(source: str) -> list[Any]:
     statement = issue_statement(month.name, by="b" * 150, correct=True)
     SourceUsage.add([SourceUsage(day=month.first, source=source, calls=1)])
     return [SourceUsage.objects.get(day=today), TokenUsage.objects.get(day=today), prices, statement]
+
+
+def alerting(job: Job) -> list[Any]:
+    """A row of each model of alerting, with much beside it."""
+    now = timezone.now()
+    Alert.objects.bulk_create(
+        Alert(kind="failing", subject=job.name, summary="S" * 500, opened_at=now, seen_at=now, closed_at=now)
+        for _ in range(20)
+    )
+    alert = Alert.objects.create(
+        kind="failing", subject=job.name, summary=LONG, opened_at=now, seen_at=now, severity=2
+    )
+    delivery = Delivery.objects.create(
+        channel="mail", recipient="r" * 320, about="alert", subject="S" * 300, text=LONG, error="E" * 2000,
+        state="failed", created_at=now,
+    )  # fmt: skip
+    Notice.objects.bulk_create(
+        Notice(
+            alert=alert, event="opened", text=LONG, at=now, channel="mail", recipient="r" * 320,
+            delivery=delivery,
+        )
+        for _ in range(20)
+    )  # fmt: skip
+    silence = Silence.objects.create(
+        of="job", name=job.name, until=now + timedelta(hours=1), note="n" * 500, by="b" * 150, created_at=now
+    )
+    return [alert, delivery, silence]
 
 
 def test_no_page_needs_more_than_a_dozen_queries(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,13 +14,16 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from hotdata.models import (
+    Alert,
     ApiCall,
     ApiToken,
     Component,
     ComponentChange,
+    Delivery,
     Node,
     Report,
     Run,
+    Silence,
     SourceUsage,
     Statement,
     TokenUsage,
@@ -51,6 +55,9 @@ READ_ONLY = [
     Statement,
     TokenUsage,
     Report,
+    Alert,
+    Delivery,
+    Silence,
 ]
 NEVER_DELETED = [*READ_ONLY, ApiToken]
 
@@ -63,9 +70,26 @@ def rows(admin_user: User) -> dict[type[Model], Any]:
     today = timezone.localdate()
     SourceUsage.add([SourceUsage(day=today, source="stock", calls=5)])
     TokenUsage.add([TokenUsage(day=today, source="stock", token="<b>", reads=5)])
+    now = timezone.now()
     return {
         type(row): row
         for row in (
+            Alert.objects.create(
+                kind="failing", subject="update", summary="<script>", opened_at=now, seen_at=now
+            ),
+            Delivery.objects.create(
+                channel="mail",
+                recipient="ada@example.com",
+                about="alert",
+                subject="x",
+                text="x",
+                state="failed",
+                error="<script>",
+                created_at=now,
+            ),
+            Silence.objects.create(
+                of="job", name="update", until=now + timedelta(hours=1), by="bob", created_at=now
+            ),
             job,
             run,
             make_source(name="stock", pinned=("AAPL", "北京")),
