@@ -78,7 +78,7 @@ class AlertAdmin(ReadOnlyAdmin):
         }
         notices = Notice.objects.filter(alert=OuterRef("pk")).order_by().values("alert")
         failed = Count("id", filter=Q(delivery__state=Delivery.State.FAILED))
-        shown: QuerySet[Alert] = alerts.open_first().annotate(
+        shown: QuerySet[Alert] = alerts.annotate(
             told=Subquery(notices.annotate(n=Count("id")).values("n")),
             undelivered=Subquery(notices.annotate(n=failed).values("n")),
             **page_of,
@@ -86,8 +86,8 @@ class AlertAdmin(ReadOnlyAdmin):
         return shown
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        """The open ones come first."""
-        return [F("closed_at").desc(nulls_first=True), "-id"]
+        """The open ones come first, and of these the worst that are not silenced."""
+        return [F("closed_at").desc(nulls_first=True), "silenced", "-severity", "-id"]
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

@@ -75,7 +75,7 @@ class Silencing(admin.ModelAdmin):
         """What the page of `row` shows of its silence."""
         return {
             "silenced": row,
-            "silence_form": SilenceForm(auto_id="hd-silence-%s"),
+            "silence_form": SilenceForm(auto_id="hd-silence-%s", label_suffix=""),
             "may_silence": request.user.has_perm("hotdata.add_silence"),
             "may_end_silence": request.user.has_perm("hotdata.change_silence"),
             "silence_url": f"admin:hotdata_{self.opts.model_name}_silence",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 
@@ -11,9 +11,6 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def open(self) -> AlertQuerySet:
         """Those that are not over."""
         return self.filter(closed_at=None)
-
-    def open_first(self) -> AlertQuerySet:
-        return self.order_by(F("closed_at").desc(nulls_first=True), "-id")
 
 
 class Alert(models.Model):

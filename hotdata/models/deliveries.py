@@ -16,6 +16,9 @@ from django.utils.translation import gettext_lazy as _
 CLAIM_LASTS = timedelta(minutes=5)
 """Several times as long as a try may take, so that the clocks of two nodes may differ by minutes."""
 
+FARTHEST = timedelta(days=1)
+"""More than a claim or a delay between two tries lasts."""
+
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def unsent(self) -> DeliveryQuerySet:
@@ -23,8 +26,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         return self.filter(state__in=[Delivery.State.WAITING, Delivery.State.SENDING])
 
     def due(self, now: datetime) -> DeliveryQuerySet:
-        """Those that are to be tried now, in the order in which they were posted; also where a claim has ended."""
-        return self.unsent().filter(next_try_at__lte=now).order_by("id")
+        """Those that are to be tried now, in the order in which they were posted; also where a claim has ended.
+
+        And those that no delay explains: somebody's clock was far ahead.
+        """
+        return self.unsent().exclude(next_try_at__gt=now, next_try_at__lt=now + FARTHEST).order_by("id")
 
 
 class Delivery(models.Model):

@@ -5,6 +5,7 @@ A server that refuses for good (5xx) is believed. All else may be over in a whil
 
 from __future__ import annotations
 
+import contextlib
 import smtplib
 from typing import Any
 
@@ -22,9 +23,10 @@ FOR_THE_OPERATOR = (530, 534, 535)
 
 def send_mail(delivery: Delivery) -> None:
     """Send `delivery`; returns when the server has taken it, and raises NotDelivered when it hasn't."""
+    connection = get_connection()
     try:
         message = EmailMultiAlternatives(
-            delivery.subject, delivery.text, to=[delivery.recipient], connection=get_connection()
+            delivery.subject, delivery.text, to=[delivery.recipient], connection=connection
         )
         if delivery.html:
             message.attach_alternative(delivery.html, "text/html")
@@ -44,6 +46,10 @@ def send_mail(delivery: Delivery) -> None:
         raise NotDelivered(
             f"This is no mail that can be sent: {type(error).__name__}.", permanent=True
         ) from None
+    finally:
+        # Django leaves it open when the server refuses the credentials.
+        with contextlib.suppress(OSError):
+            connection.close()
     if not taken:
         raise NotDelivered("The mail backend took nothing.")
 

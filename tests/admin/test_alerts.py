@@ -56,9 +56,11 @@ def test_open_alerts_come_first_and_then_those_that_were_over_last(admin_client:
     make_alert(subject="was-1", closed_at=now - 2 * MINUTE)
     make_alert(subject="is-1")
     make_alert(subject="was-2", closed_at=now - MINUTE)
-    make_alert(subject="is-2")
+    make_alert(subject="is-2", severity=2)
+    make_alert(subject="is-3", severity=2, silenced=True)
     text = page(admin_client, LIST)
-    assert sorted(["is-2", "is-1", "was-2", "was-1"], key=text.index) == ["is-2", "is-1", "was-2", "was-1"]
+    names = ["is-2", "is-1", "is-3", "was-2", "was-1"]
+    assert sorted(names, key=text.index) == names
 
 
 @pytest.mark.parametrize(("state", "shown", "hidden"), [("open", "is-on", "was"), ("over", "was", "is-on")])

@@ -423,6 +423,19 @@ def test_a_look_that_comes_late_does_nothing(watch: Watch) -> None:
     assert looking.look(watch.now - MINUTE) == Looked()
 
 
+def test_a_clock_that_was_far_ahead_keeps_nobody_from_being_told(watch: Watch, settings: Settings) -> None:
+    settings.HOTDATA_ALERTS_PER_HOUR = 1
+    before = watch.now
+    watch.ran(job_called("a"), State.FAILED)
+    watch.look(20_000 * HOUR)
+    Delivery.objects.update(state="sent")
+    watch.now = before
+    watch.ran(job_called("b"), State.FAILED)
+    watch.look()
+    assert len(subjects()) == 2
+    assert "b failed" in subjects()[1]
+
+
 @pytest.fixture
 def full_disk(transactional_db: None) -> Iterator[None]:
     """A database that takes no delivery."""

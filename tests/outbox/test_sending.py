@@ -77,6 +77,11 @@ def test_what_is_not_due_yet_waits(mail: MailServer) -> None:
     assert mail.asked == []
 
 
+def test_what_a_clock_that_was_far_ahead_has_put_off_is_sent(mail: MailServer) -> None:
+    mail_to(ADA, now=timezone.now() + timedelta(days=1000))
+    assert send_due() == Sent(sent=1)
+
+
 def test_a_mail_server_that_is_away_is_tried_again_later_and_later(
     settings: Settings, mail: MailServer
 ) -> None:
