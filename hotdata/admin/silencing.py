@@ -27,7 +27,7 @@ class SilenceForm(forms.Form):
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
     )
     note = forms.CharField(
-        label=gettext_lazy("Why? (a note for the others)"),
+        label=gettext_lazy("A note for the others"),
         max_length=NOTE_LIMIT,
         required=False,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),

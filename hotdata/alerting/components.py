@@ -16,8 +16,9 @@ DEGRADED_FOR = timedelta(minutes=1)
 OF_A_SOURCE = "source:"
 
 
-def find(now: datetime, known: Collection[str], sources: Collection[str]) -> Iterator[Finding]:
-    """Components that are not well. `known` have an alert already; `sources` are in trouble by other rules."""
+def find(now: datetime, sources: Collection[str]) -> Iterator[Finding]:
+    """Components that are not well. `sources` are in trouble by other rules."""
+    known = set(Alert.objects.open().filter(kind=Alert.Kind.COMPONENT).values_list("subject", flat=True))
     for component in Component.objects.exclude(state=Health.OK).order_by("name"):
         is_down = component.state == Health.DOWN
         if component.name not in known:

@@ -9,13 +9,17 @@ of looks is locked.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from hotdata.alerting import components, failing, lagging, ledger, missing, telling, upstreams
-from hotdata.alerting.findings import Seen
+from hotdata.alerting.findings import ABOUT_SOURCES, Finding, Seen
 from hotdata.alerting.reconciling import Reconciliation
 from hotdata.exceptions import CacheUnavailable
 from hotdata.models import Alert, Look
@@ -23,6 +27,8 @@ from hotdata.outbox.posting import alert_recipients
 
 Kind = Alert.Kind
 LONGEST_LOOK = timedelta(minutes=5)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +44,12 @@ class Looked:
 
 
 def look(now: datetime) -> Looked:
-    """Look once. Does nothing where somebody has looked meanwhile, at a moment that is a little later."""
-    seen = _present(now)
+    """Look once. Does nothing where somebody has looked meanwhile, at a moment that is a little later.
+
+    A rule that breaks stops no other: what these saw is told, and then its error is raised.
+    """
+    broken: list[Exception] = []
+    seen = _present(now, broken)
     recipients = alert_recipients()
     with transaction.atomic():
         last = Look.lock()
@@ -47,39 +57,44 @@ def look(now: datetime) -> Looked:
         if last.looked_at is not None and now < last.looked_at < now + LONGEST_LOOK:
             return Looked()
         runs_from = ledger.next_runs_from(now)
-        seen = _of_runs(last.runs_from) + seen
+        seen += _seen(partial(failing.find, last.runs_from), Kind.FAILING, broken)
+        seen += _seen(partial(missing.find, last.runs_from), Kind.MISSED, broken)
         reconciliation = Reconciliation(seen, now, anybody=bool(recipients))
         told = telling.put_down(reconciliation.tellings(), recipients, now)
         posted = telling.post(recipients, now)
-        last.looked_at, last.runs_from = now, runs_from
+        last.looked_at = now
+        if not broken:  # else what the broken one has not seen is seen once it is mended
+            last.runs_from = runs_from
         last.save()
         came_to = reconciliation.came_to
+    if broken:
+        raise broken[0]
     return Looked(opened=came_to.opened, closed=came_to.closed, told=told, posted=posted)
 
 
-def _of_runs(runs_from: int) -> Seen:
-    return Seen(
-        findings=(*failing.find(runs_from), *missing.find(runs_from)), kinds=(Kind.FAILING, Kind.MISSED)
-    )
-
-
-def _present(now: datetime) -> Seen:
+def _present(now: datetime, broken: list[Exception]) -> Seen:
     """What is wrong at this moment."""
-    jobs = Seen(
-        findings=(*lagging.find_overdue(now), *lagging.find_too_long(now)),
-        kinds=(Kind.OVERDUE, Kind.TOO_LONG),
-    )
+    seen = _seen(partial(lagging.find_overdue, now), Kind.OVERDUE, broken)
+    seen += _seen(partial(lagging.find_too_long, now), Kind.TOO_LONG, broken)
+    seen += _seen(upstreams.find_open_breakers, Kind.BREAKER, broken)
+    seen += _seen(partial(upstreams.find_stale, now), Kind.STALE, broken)
+    of_sources = Alert.objects.open().filter(kind__in=ABOUT_SOURCES)
+    in_trouble = {finding.subject for finding in seen.findings if finding.kind in ABOUT_SOURCES}
+    in_trouble |= set(of_sources.values_list("subject", flat=True))
+    return seen + _seen(partial(components.find, now, in_trouble), Kind.COMPONENT, broken)
+
+
+def _seen(rule: Callable[[], Iterable[Finding]], kind: Alert.Kind, broken: list[Exception]) -> Seen:
+    """What `rule` sees. Where it can't look, open alerts of its `kind` stay as they are."""
+    # Within a transaction, a statement that fails must not spoil it for the others.
+    apart = transaction.atomic() if connection.in_atomic_block else nullcontext()
     try:
-        sources = Seen(
-            findings=(*upstreams.find_open_breakers(), *upstreams.find_stale(now)),
-            kinds=(Kind.BREAKER, Kind.STALE),
-        )
+        with apart:
+            return Seen(findings=tuple(rule()), kinds=(kind,))
     except CacheUnavailable:
         # That nobody knows how old the keys are is no news of each of them: the component Redis says so once.
-        sources = Seen()
-    open_ = Alert.objects.open()
-    known = set(open_.filter(kind=Kind.COMPONENT).values_list("subject", flat=True))
-    in_trouble = {finding.subject for finding in sources.findings}
-    in_trouble |= set(open_.filter(kind__in=[Kind.BREAKER, Kind.STALE]).values_list("subject", flat=True))
-    parts = Seen(findings=tuple(components.find(now, known, in_trouble)), kinds=(Kind.COMPONENT,))
-    return jobs + sources + parts
+        return Seen()
+    except Exception as error:  # a rule meets whatever is on record
+        logger.exception("alerting.rule_broken kind=%s", kind)
+        broken.append(error)
+        return Seen()

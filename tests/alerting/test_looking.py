@@ -202,7 +202,7 @@ def test_a_source_that_is_switched_off_is_over(watch: Watch) -> None:
 
 
 def test_while_redis_is_away_alerts_of_sources_stay_as_they_are(watch: Watch, redis_down: None) -> None:
-    make_source(name="stock", objective_age=10 * MINUTE)
+    make_source(name="stock", pinned=("AAPL",), objective_age=10 * MINUTE)
     Alert.objects.create(kind="stale", subject="stock", summary="old", opened_at=watch.now, seen_at=watch.now)
     assert watch.look() == Looked()
     assert Alert.objects.open().exists()
@@ -434,6 +434,26 @@ def test_a_clock_that_was_far_ahead_keeps_nobody_from_being_told(watch: Watch, s
     watch.look()
     assert len(subjects()) == 2
     assert "b failed" in subjects()[1]
+
+
+@pytest.mark.parametrize("rule", ["failing", "missing"])
+def test_a_rule_that_breaks_stops_no_other_and_what_it_has_not_seen_is_not_lost(
+    watch: Watch, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(runs_from: int) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT * FROM no_such_table")
+
+    watch.ran(job_called("a"), State.MISSED, started_at=None, attempt=0)
+    watch.ran(job_called("b"), State.FAILED)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"hotdata.alerting.{rule}.find", broken)
+        for _ in range(3):
+            with pytest.raises(DatabaseError):
+                watch.look(10 * MINUTE)
+    assert len(subjects()) == 1
+    watch.look()
+    assert sorted(kind for kind, _, _ in alerts()) == ["failing", "missed"]
 
 
 @pytest.fixture
