@@ -1,5 +1,4 @@
-"""Reconciling: what was seen against the alerts on record. Opens, keeps up and closes them, and says who is to be
-told.
+"""Reconciling: what was seen against the alerts on record. Opens, keeps up and closes them, and says what is to tell.
 
 Told is an alert when it opens, when it gets worse, at each so many-th count, and when it is over. One that is
 silenced is on record and told to nobody; if it goes on when the silence ends, it is told as if it opened then. So is
@@ -85,7 +84,7 @@ class Reconciliation:
             self.came_to.opened += 1
             alert = Alert(kind=finding.kind, subject=finding.subject, opened_at=finding.since or self.now)
         worse = not is_new and finding.severity > alert.severity
-        alert.severity = max(alert.severity, finding.severity) if not is_new else finding.severity
+        alert.severity = max(alert.severity, finding.severity)
         alert.summary, alert.count, alert.seen_at = finding.summary, finding.count, self.now
         if finding.runs is not None:
             alert.first_run, alert.last_run = finding.runs

@@ -4,8 +4,8 @@ Claim, try, record. A claim is a conditional update, so of two senders one sends
 touches no database and has a deadline: a mail server or a webhook that hangs costs its own recipient the time, and
 nobody else. What fails is tried again after a growing delay, for about a day; what can't succeed is not.
 
-A message may come twice where nobody knows that it came: the process died between the server's answer and the
-record, or the answer came after the deadline. It is never lost.
+A message may come twice where nobody knows that it came: the process died, or the database went away, between the
+server's answer and the record; or the answer came after the deadline. It is never lost.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ CHANNELS: dict[str, Channel] = {Delivery.Channel.MAIL: send_mail, Delivery.Chann
 
 _places = threading.BoundedSemaphore(MOST_AT_ONCE)
 """For threads that try, those included whose deadline has passed: they can't be ended."""
+_being_tried: set[tuple[str, str]] = set()
+"""Recipients with such a thread. Each takes one place at most, however long it hangs, and leaves the others theirs."""
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def send(deliveries: Iterable[Delivery], goes_on: Callable[[], bool] = lambda: T
     """Send those of `deliveries` that are due."""
     lanes: dict[tuple[str, str], deque[Delivery]] = {}
     for delivery in deliveries:
-        lanes.setdefault((delivery.channel, delivery.recipient), deque()).append(delivery)
+        lanes.setdefault(_to(delivery), deque()).append(delivery)
     turn, came_to = _Turn(lanes=list(lanes.values())), Sent()
     begin_until = time.monotonic() + TURN_LASTS
     while True:
@@ -93,18 +95,18 @@ def send(deliveries: Iterable[Delivery], goes_on: Callable[[], bool] = lambda: T
             _record(tried, came_to)
 
 
+def _to(delivery: Delivery) -> tuple[str, str]:
+    return delivery.channel, delivery.recipient
+
+
 def _begin(turn: _Turn) -> None:
-    """Begin a try in each lane that has none, as long as there is place."""
-    busy = {(tried.delivery.channel, tried.delivery.recipient) for tried in turn.under_way.values()}
+    """Begin a try in each lane whose recipient has none, as long as there is place."""
     for lane in turn.lanes:
-        while lane and (lane[0].channel, lane[0].recipient) not in busy and _places.acquire(blocking=False):
-            delivery = lane.popleft()
-            if not _start(turn, delivery):
-                continue
-            busy.add((delivery.channel, delivery.recipient))
+        while lane and _to(lane[0]) not in _being_tried and _places.acquire(blocking=False):
+            _start(turn, lane.popleft())
 
 
-def _start(turn: _Turn, delivery: Delivery) -> bool:
+def _start(turn: _Turn, delivery: Delivery) -> None:
     """Claim `delivery` and try it in a thread, which frees the place that the caller has taken."""
     claimed = False
     try:
@@ -113,12 +115,12 @@ def _start(turn: _Turn, delivery: Delivery) -> bool:
         if not claimed:
             _places.release()
     if not claimed:
-        return False
+        return
+    _being_tried.add(_to(delivery))
     tried = _Try(delivery=delivery, deadline=time.monotonic() + TRY_LASTS)
     turn.under_way[delivery.id] = tried
     # A daemon: a scheduler that stops waits for no mail server.
     threading.Thread(target=_try, args=[tried, turn.ended], name="hotdata-outbox", daemon=True).start()
-    return True
 
 
 def _try(tried: _Try, ended: queue.SimpleQueue[_Try]) -> None:
@@ -131,6 +133,7 @@ def _try(tried: _Try, ended: queue.SimpleQueue[_Try]) -> None:
         logger.error("outbox.broken channel=%s error=%s", tried.delivery.channel, type(error).__name__)
         tried.error = NotDelivered(f"{type(error).__name__} in the channel.")
     finally:
+        _being_tried.discard(_to(tried.delivery))
         _places.release()
         ended.put(tried)
 
@@ -153,8 +156,8 @@ def _wait(turn: _Turn) -> list[_Try]:
 
 def _given_up(turn: _Turn, tried: _Try) -> _Try:
     """What is recorded of a try whose thread hangs; whatever else waits for its recipient has a turn later."""
-    recipient = (tried.delivery.channel, tried.delivery.recipient)
-    turn.lanes = [lane for lane in turn.lanes if lane and (lane[0].channel, lane[0].recipient) != recipient]
+    recipient = _to(tried.delivery)
+    turn.lanes = [lane for lane in turn.lanes if lane and _to(lane[0]) != recipient]
     error = NotDelivered(f"No answer within {TRY_LASTS:.0f} s.")
     return _Try(delivery=tried.delivery, deadline=tried.deadline, error=error)
 

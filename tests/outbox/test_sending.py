@@ -251,6 +251,26 @@ def test_a_slow_webhook_holds_up_nobody_else(
     assert len(hook.bodies) == 1
 
 
+def test_a_recipient_who_hangs_takes_one_place_for_however_many_turns(
+    mail: MailServer, hook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(sending, "TRY_LASTS", 0.2)
+        patched.setitem(sending.CHANNELS, "apprise", lambda delivery: released.wait(60))
+        push_to()
+        assert send_due() == Sent(retried=1)
+        for _ in range(3):
+            push_to()
+            make_due()
+            assert send_due() == Sent()
+        assert sending._places._value == sending.MOST_AT_ONCE - 1
+    released.set()
+    eventually(lambda: sending._places._value == sending.MOST_AT_ONCE)
+    make_due()
+    assert send_due() == Sent(sent=4)
+
+
 def test_while_every_place_is_taken_what_is_due_waits(mail: MailServer) -> None:
     mail_to(ADA)
     for _ in range(sending.MOST_AT_ONCE):
