@@ -10,10 +10,12 @@ from django.apps import apps
 from django.db import IntegrityError, models, transaction
 
 from hotdata.models import (
+    Alert,
     ApiCall,
     ChangeCounter,
     Cleaning,
     Component,
+    Delivery,
     FreshnessHour,
     HotKey,
     Job,
@@ -24,6 +26,7 @@ from hotdata.models import (
     Provided,
     Report,
     Run,
+    Silence,
     Source,
     SourceUsage,
     Statement,
@@ -102,7 +105,12 @@ PRICES = {"valid_from": "2026-10", "currency": "USD", "tiers": "1"}
 LINE = {"statement_id": "not-yet", "source": "s", "count": 1, "failed": 0, "size": 0, "charged": 1}
 REPORT = {"kind": "k", "period": "2026-11-25", "data": {}, "records": 0, "made_at": NOW, "made_by": "x"}
 THAT_DAY, NEXT_DAY = NOW.date(), NOW.date() + timedelta(days=1)
+ALERT = {"kind": "failing", "subject": "a", "summary": "x", "opened_at": NOW, "seen_at": NOW}
+MAIL = {"channel": "mail", "recipient": "a@example.com", "about": "alert", "created_at": NOW}
 BROKEN_ROWS: list[tuple[str, models.Model]] = [
+    ("alert_open_once", Alert(**ALERT)),
+    ("delivery_state_known", Delivery(state="lost", **MAIL)),
+    ("silence_of_known", Silence(of="key", name="a", until=NOW, by="ada", created_at=NOW)),
     ("call_outcome_known", ApiCall(outcome="perhaps", **CALL)),
     ("component_state_known", Component(name="redis", state="unwell", since=NOW, checked_at=NOW)),
     ("changecounter_single_row", ChangeCounter(id=2)),
@@ -197,6 +205,7 @@ def test_a_source_that_makes_no_sense_is_refused(constraint: str, fields: dict[s
 
 @pytest.mark.parametrize(("constraint", "row"), BROKEN_ROWS)
 def test_a_row_of_another_model_that_makes_no_sense_is_refused(constraint: str, row: models.Model) -> None:
+    Alert.objects.create(**ALERT)
     Provided.objects.create(kind="job", name="a")
     FreshnessHour.objects.create(source="s", hour=NOW)
     HotKey.objects.create(source="s", key="K", reads_per_minute=1, seen_at=NOW)
