@@ -14,12 +14,14 @@ from hotdata.models.components import Health
 
 DEGRADED_FOR = timedelta(minutes=1)
 OF_A_SOURCE = "source:"
+OF_JOBS = "jobs"
+"""It sums up what is overdue, and each such job has an alert."""
 
 
 def find(now: datetime, sources: Collection[str]) -> Iterator[Finding]:
     """Components that are not well. `sources` are in trouble by other rules."""
     known = set(Alert.objects.open().filter(kind=Alert.Kind.COMPONENT).values_list("subject", flat=True))
-    for component in Component.objects.exclude(state=Health.OK).order_by("name"):
+    for component in Component.objects.exclude(state=Health.OK).exclude(name=OF_JOBS).order_by("name"):
         is_down = component.state == Health.DOWN
         if component.name not in known:
             if component.name.startswith(OF_A_SOURCE) and component.name.removeprefix(OF_A_SOURCE) in sources:

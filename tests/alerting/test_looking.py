@@ -248,6 +248,11 @@ def test_a_sources_component_is_silent_where_another_alert_says_more(watch: Watc
     assert alerts() == [("breaker", "stock", False), ("component", "source:stock", True)]
 
 
+def test_the_component_of_all_jobs_is_silent_since_each_job_has_an_alert(watch: Watch) -> None:
+    component("jobs", "degraded", watch.now - HOUR)
+    assert watch.look() == Looked()
+
+
 def test_a_component_that_is_gone_is_over(watch: Watch) -> None:
     component("source:stock", "down", watch.now)
     make_source(name="stock")
