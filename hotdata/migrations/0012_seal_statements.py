@@ -98,7 +98,7 @@ def execute(schema_editor, statements):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('hotdata', '0012_prices_and_statements'),
+        ('hotdata', '0011_usage_of_calls_on_record'),
     ]
 
     operations = [
