@@ -105,7 +105,7 @@ def make(kind: ReportKind, period: Period, order: Order) -> tuple[Report, bool]:
     fields: dict[str, Any] = {
         "data": msgspec.json.decode(msgspec.json.encode(figures)),
         "records": figures.records,
-        "complete": period.start >= order.now - timedelta(days=conf().retention_days),
+        "complete": _is_kept_since(period.start, order.now),
     }
     with transaction.atomic():
         report, new = Report.objects.get_or_create(
@@ -162,11 +162,18 @@ def refuse_unfinished(period: Period, now: datetime) -> None:
         )
 
 
+def _is_kept_since(start: datetime, now: datetime) -> bool:
+    """Whether clean-up leaves the records alone that reports count, from `start` on."""
+    retention = conf().retention
+    ages = [days for days in (retention.runs, retention.calls, retention.freshness) if days is not None]
+    return not ages or start >= now - timedelta(days=min(ages))
+
+
 def _replace(report: Report, fields: dict[str, Any], order: Order) -> None:
     if not report.replace(**fields, by=order.by, now=order.now, force=order.force):
         raise ReportRefused(
-            f"{report} counts {report.records:,} records, and only {fields['records']:,} of them are left: records "
-            f"are deleted after {conf().retention_days} days. It stays as it is, unless you force it."
+            f"{report} counts {report.records:,} records, and only {fields['records']:,} of them are left: clean-up "
+            "has deleted the others. It stays as it is, unless you force it."
         )
     report.refresh_from_db()
 

@@ -215,7 +215,7 @@ def test_a_report_is_not_replaced_by_an_emptier_one_that_was_worked_out_meanwhil
 
 
 def test_a_report_of_what_may_have_been_deleted_says_so(settings: Settings) -> None:
-    settings.HOTDATA_RETENTION_DAYS = 90
+    settings.HOTDATA_RETENTION = {"runs": 90}
     make(now=PERIOD.start + 90 * DAY)
     assert Report.objects.get().complete
     make(now=PERIOD.start + 90 * DAY + SECOND, remake=True)
