@@ -9,7 +9,6 @@ of looks is locked.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from hotdata.alerting import components, failing, lagging, ledger, missing, tell
 from hotdata.alerting.findings import ABOUT_SOURCES, Finding, Seen
 from hotdata.alerting.reconciling import Reconciliation
 from hotdata.exceptions import CacheUnavailable
+from hotdata.logs import EventLogger
 from hotdata.models import Alert, Look
 from hotdata.outbox.posting import alert_recipients
 
 Kind = Alert.Kind
 LONGEST_LOOK = timedelta(minutes=5)
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +95,6 @@ def _seen(rule: Callable[[], Iterable[Finding]], kind: Alert.Kind, broken: list[
         # That nobody knows how old the keys are is no news of each of them: the component Redis says so once.
         return Seen()
     except Exception as error:  # a rule meets whatever is on record
-        logger.exception("alerting.rule_broken kind=%s", kind)
+        logger.exception("alerting.rule_broken", kind=kind)
         broken.append(error)
         return Seen()

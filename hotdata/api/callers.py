@@ -8,14 +8,14 @@ this one never does. Every other header leaves all as if it were not there.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv6Address, IPv6Network
 
 from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from hotdata.api import rates, usage
-from hotdata.conf import conf
+from hotdata.api.clients import Address, address_of
 from hotdata.exceptions import TokenRefused
 from hotdata.models import ApiToken
 
@@ -26,7 +26,6 @@ REFUSALS = {
     ApiToken.State.ORPHANED: "The user of this token is gone or not active.",
 }
 SUBSCRIBER = 64  # bits of an IPv6 address: whoever has one has all the others that begin so
-Address = IPv4Address | IPv6Address
 
 
 @sensitive_variables()
@@ -59,35 +58,6 @@ def token_of(request: HttpRequest) -> ApiToken | None:
 def count_address(request: HttpRequest) -> None:
     """Count a request without a token. Raises TooManyRequests."""
     rates.count_address(_counted_as(address_of(request)))
-
-
-def address_of(request: HttpRequest) -> Address | None:
-    """Where a request comes from, as the outermost of the proxies says that are trusted; None where it isn't known.
-
-    Each proxy adds, at the end of `X-Forwarded-For`, whom it was asked by. What stands further left than as many
-    entries as there are such proxies may be made up. Where there are fewer, somebody has come past a proxy, and
-    what counts is the connection.
-    """
-    proxies = conf().trusted_proxies
-    if proxies:
-        passed_by = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if len(passed_by) >= proxies and (address := _read(passed_by[-proxies])):
-            return address
-    return _read(request.META.get("REMOTE_ADDR", ""))
-
-
-def _read(text: str) -> Address | None:
-    """The address `text`, as proxies spell it: some add a port, and then there are brackets around one of IPv6."""
-    text = text.strip()
-    if text.startswith("["):
-        text = text[1:].partition("]")[0]
-    elif text.count(":") == 1:
-        text = text.partition(":")[0]
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
 def _counted_as(address: Address | None) -> str:

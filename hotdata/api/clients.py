@@ -1,4 +1,8 @@
-"""Clients: from which address a request comes, as far as that can be known, and whether that is one of ours."""
+"""Clients: from which address a request comes, as far as that can be known, and whether that is one of ours.
+
+Each proxy adds, at the end of ``X-Forwarded-For``, whom it was asked by. Behind as many proxies as the settings trust,
+it is the entry that the first of them has added: what stands further left may be made up.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,23 @@ PROXY_HEADERS = ("X-Forwarded-For", "Forwarded", "X-Real-Ip", "Via")
 
 
 def address_of(request: HttpRequest) -> Address | None:
-    """The address of who sent `request`; None when only a proxy's is known.
+    """Whom a request is counted for; None where nothing is known.
 
-    Behind so many proxies as the settings trust, it is the one that the first of them has seen: what stands before
-    it in ``X-Forwarded-For`` may be made up. A request that has come through a proxy that nobody trusts, or has passed
-    by one that all should come through, is anybody's.
+    Where it has come past a proxy that all should come through, what counts is the connection.
     """
-    proxies = conf().trusted_proxies
-    if not proxies:
-        if any(header in request.headers for header in PROXY_HEADERS):
-            return None
-        return _parsed(request.META.get("REMOTE_ADDR", ""))
-    seen = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    return _parsed(seen[-proxies]) if len(seen) >= proxies else None
+    return _forwarded(request) or _read(request.META.get("REMOTE_ADDR", ""))
+
+
+def certain_address_of(request: HttpRequest) -> Address | None:
+    """Who sent a request, if that is certain.
+
+    One that has come through a proxy that nobody trusts, or past one that all should come through, is anybody's.
+    """
+    if conf().trusted_proxies:
+        return _forwarded(request)
+    if any(header in request.headers for header in PROXY_HEADERS):
+        return None
+    return _read(request.META.get("REMOTE_ADDR", ""))
 
 
 def is_within(address: Address | None, networks: Iterable[str]) -> bool:
@@ -36,12 +44,25 @@ def is_within(address: Address | None, networks: Iterable[str]) -> bool:
     return address is not None and any(address in ip_network(network) for network in networks)
 
 
-def _parsed(text: str) -> Address | None:
-    """`text` as an address; an IPv4 address in IPv6's clothes as what it is."""
+def _forwarded(request: HttpRequest) -> Address | None:
+    """Whom the outermost of the trusted proxies was asked by; None without any, and where it says nothing."""
+    proxies = conf().trusted_proxies
+    passed_by = request.headers.get("X-Forwarded-For", "").split(",")
+    return _read(passed_by[-proxies]) if 0 < proxies <= len(passed_by) else None
+
+
+def _read(text: str) -> Address | None:
+    """The address `text`, as proxies spell it: some add a port, and then there are brackets around one of IPv6.
+
+    An IPv4 address in IPv6's clothes is taken for what it is; a socket of Unix has none.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
     try:
         address = ip_address(text)
-    except ValueError:  # a socket of Unix has none
+    except ValueError:
         return None
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped
-    return address
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address

@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from hotdata.api.answers import json_error, methods, staff_with
-from hotdata.api.clients import address_of, is_within
+from hotdata.api.clients import certain_address_of, is_within
 from hotdata.conf import conf
 from hotdata.observing.metrics import readings
 from hotdata.observing.totals import BeingCounted
@@ -19,7 +19,7 @@ from hotdata.observing.totals import BeingCounted
 @methods("GET", "HEAD")
 def metrics(request: HttpRequest) -> HttpResponse:
     """The latest reading, in the text format or, for who asks for that, as OpenMetrics."""
-    if is_within(address_of(request), conf().metrics_networks):
+    if is_within(certain_address_of(request), conf().metrics_networks):
         return _shown(request)
     return _for_staff(request)
 

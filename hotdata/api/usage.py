@@ -11,7 +11,6 @@ What HTTP caches on the way answer by themselves is not seen here.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import time
@@ -24,10 +23,11 @@ from django.utils import timezone
 
 from hotdata.exceptions import UnknownSource
 from hotdata.freshness.definitions import definition_of
+from hotdata.logs import EventLogger
 from hotdata.models import ApiToken, TokenUsage
 from hotdata.models.usage import day_of
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 FLUSH_INTERVAL = 5.0  # seconds
 MOST_ROWS = 1000  # in one statement
@@ -155,7 +155,7 @@ def flush() -> None:
 def _note(away: Exception | None) -> None:
     """Say once that the database is away, and once that it is back."""
     if away is not None and not _tally.away:
-        logger.warning("usage.waiting error=%s", away)
+        logger.warning("usage.waiting", error=away)
     elif away is None and _tally.away:
         logger.info("usage.written")
     _tally.away = away is not None

@@ -6,7 +6,6 @@ began before what is on record was checked, changes nothing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,10 +14,11 @@ from django.db import models, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils.translation import gettext_lazy as _
 
+from hotdata.logs import EventLogger
 from hotdata.models import Component, ComponentChange, bulk
 from hotdata.observing.health import Part, Report
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 STALE_AFTER = timedelta(minutes=1)
 """What was checked longer ago is not known any more; the job looks each ten seconds."""
@@ -64,10 +64,10 @@ def record(report: Report) -> list[ComponentChange]:
         ComponentChange.objects.bulk_create(changes)
     for change in changes:
         logger.info(
-            "health.changed component=%s before=%s after=%s",
-            change.component,
-            change.before or "new",
-            change.after or "gone",
+            "health.changed",
+            component=change.component,
+            before=change.before or "new",
+            after=change.after or "gone",
         )
     return changes
 

@@ -10,7 +10,6 @@ server's answer and the record; or the answer came after the deadline. It is nev
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -22,6 +21,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from hotdata.execution.retry import retry_delay
+from hotdata.logs import EventLogger
 from hotdata.models import Delivery
 from hotdata.outbox.mail import send_mail
 from hotdata.outbox.pushing import push
@@ -42,7 +42,7 @@ _places = threading.BoundedSemaphore(MOST_AT_ONCE)
 _being_tried: set[tuple[str, str]] = set()
 """Recipients with such a thread. Each takes one place at most, however long it hangs, and leaves the others theirs."""
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -130,7 +130,7 @@ def _try(tried: _Try, ended: queue.SimpleQueue[_Try]) -> None:
         tried.error = error
     except Exception as error:  # noqa: BLE001 - the channel may be a backend of the site's own
         # Not with its words or its traceback: nobody knows what it puts into them.
-        logger.error("outbox.broken channel=%s error=%s", tried.delivery.channel, type(error).__name__)
+        logger.error("outbox.broken", channel=tried.delivery.channel, error=type(error).__name__)
         tried.error = NotDelivered(f"{type(error).__name__} in the channel.")
     finally:
         _being_tried.discard(_to(tried.delivery))
@@ -167,9 +167,7 @@ def _record(tried: _Try, came_to: Sent) -> None:
     if error is None:
         delivery.succeed(timezone.now())
         came_to.sent += 1
-        logger.info(
-            "outbox.sent delivery=%s channel=%s try=%s", delivery.id, delivery.channel, delivery.tries
-        )
+        logger.info("outbox.sent", delivery=delivery.id, channel=delivery.channel, tries=delivery.tries)
         return
     gives_up = error.permanent or delivery.tries >= MOST_TRIES
     delay = retry_delay(delivery.tries, first=FIRST_DELAY, longest=LONGEST_DELAY)
@@ -179,10 +177,9 @@ def _record(tried: _Try, came_to: Sent) -> None:
     else:
         came_to.retried += 1
     logger.warning(
-        "outbox.%s delivery=%s channel=%s try=%s error=%s",
-        "failed" if gives_up else "retried",
-        delivery.id,
-        delivery.channel,
-        delivery.tries,
-        error,
+        "outbox.failed" if gives_up else "outbox.retried",
+        delivery=delivery.id,
+        channel=delivery.channel,
+        tries=delivery.tries,
+        error=error,
     )

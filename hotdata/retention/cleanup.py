@@ -7,7 +7,6 @@ work at a time, whoever started it. It can be cut off at any point and called ag
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import socket
 import time
@@ -22,13 +21,14 @@ from django.db.models import Q, QuerySet
 
 from hotdata.conf import check_days, conf
 from hotdata.exceptions import HotdataError
+from hotdata.logs import EventLogger
 from hotdata.models.cleaning import Cleaning
 from hotdata.retention.kinds import BY_NAME, KINDS, NEVER, RUNS, Kind
 from hotdata.retention.pace import Pace
 from hotdata.retention.sweep import sweep
 from hotdata.retention.thinning import limits
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 NOTABLE = "are notable, of jobs with a run limit"
 TTL = timedelta(seconds=30)  # that a clean-up that was killed keeps others from beginning
@@ -144,10 +144,8 @@ class CleanUp:
             step.rows(), by=step.by, pace=self.pace, deleted=lambda count: self._note(step.kind, count)
         )
         if rows:
-            longest = self.pace.longest * 1000
-            logger.info(
-                "retention.deleted kind=%s by=%s rows=%s longest_ms=%.1f", step.kind, step.by, rows, longest
-            )
+            longest = self.pace.longest
+            logger.info("retention.deleted", kind=step.kind, by=step.by, rows=rows, longest=longest)
 
     def _steps(self) -> Iterator[_Step]:
         for limit in self._limits:

@@ -22,9 +22,14 @@ from hotdata.models import (
     FreshnessHour,
     Job,
     Key,
+    Notice,
+    PriceList,
+    Report,
     Run,
+    Silence,
     Source,
     SourceUsage,
+    Statement,
     TokenUsage,
 )
 from hotdata.models.runs import ACTIVE, FINISHED
@@ -36,6 +41,8 @@ NOT_COUNTED = "are not in the totals of the metrics yet"
 OPEN = "are open"
 WAITING = "wait to be sent"
 EDITS = "edit history is never deleted"
+ISSUED = "issued statements are never deleted"
+REPORTS = "reports outlive the records that they count"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +115,16 @@ KINDS = (
     # An open alert has no end to be old by.
     Kind(
         name="alerts",
-        tables=(Table(model=Alert, age="closed_at", kept={OPEN: lambda: Q(closed_at=None)}, ageless=True),),
+        tables=(
+            Table(model=Alert, age="closed_at", kept={OPEN: lambda: Q(closed_at=None)}, ageless=True),
+            Table(
+                model=Notice,
+                age="at",
+                done=Q(delivery__isnull=False),
+                kept={WAITING: lambda: Q(delivery__isnull=True)},
+            ),
+            Table(model=Silence, age="until"),
+        ),
     ),
     Kind(
         name="deliveries",
@@ -117,7 +133,7 @@ KINDS = (
                 model=Delivery,
                 age="created_at",
                 done=Q(state__in=[Delivery.State.SENT, Delivery.State.FAILED]),
-                kept={WAITING: lambda: Q(state=Delivery.State.WAITING)},
+                kept={WAITING: lambda: Q(state__in=[Delivery.State.WAITING, Delivery.State.SENDING])},
             ),
         ),
     ),
@@ -146,7 +162,9 @@ class Untouched:
 NEVER = (
     Untouched(
         name="edits",
-        models=(Job.history.model, Source.history.model, Key.history.model),
+        models=(Job.history.model, Source.history.model, Key.history.model, PriceList.history.model),
         why=EDITS,
     ),
+    Untouched(name="statements", models=(Statement,), why=ISSUED),
+    Untouched(name="reports", models=(Report,), why=REPORTS),
 )

@@ -9,16 +9,16 @@ next clean-up.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from django.db import OperationalError, connections, transaction
 from django.db.models import QuerySet
 
+from hotdata.logs import EventLogger
 from hotdata.retention.pace import LIMIT, Pace
 
-logger = logging.getLogger(__name__)
+logger = EventLogger(__name__)
 
 MOST_FAILURES = 20
 """In a row, with ever longer rests, before a sweep gives up."""
@@ -45,7 +45,7 @@ def sweep(rows: QuerySet[Any], *, by: str, pace: Pace, deleted: Callable[[int], 
             failures += 1
             if failures > MOST_FAILURES or not _took_too_long(error):
                 raise
-            logger.info("retention.too_long table=%s rows=%s", rows.model._meta.db_table, len(batch))
+            logger.info("retention.too_long", table=rows.model._meta.db_table, rows=len(batch))
             pace.gave_up()
             pace.rest(failures * LIMIT)
             continue

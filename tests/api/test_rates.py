@@ -17,7 +17,7 @@ from django.test import Client, RequestFactory
 from pytest_django import Settings
 from redis import Redis
 
-from hotdata.api import callers, rates
+from hotdata.api import clients, rates
 from hotdata.exceptions import TooManyRequests
 from hotdata.models import Run
 from tests.builders import Staff, bearer, make_job, make_source, make_token, store
@@ -231,7 +231,7 @@ def test_an_address_is_taken_from_proxies_that_are_trusted_and_from_nobody_else(
     settings.HOTDATA_TRUSTED_PROXIES = proxies
     headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
     request = rf.get("/", headers=headers, REMOTE_ADDR="192.0.2.1")
-    assert str(callers.address_of(request)) == expected
+    assert str(clients.address_of(request)) == expected
 
 
 def test_no_address_is_made_up_to_get_round_the_limit(few: None, settings: Settings) -> None:

@@ -256,7 +256,7 @@ def test_what_can_not_be_written_is_kept_and_written_once(
     read(token)
     assert [row[:4] for row in on_record()] == [("ci", "stock", 2, 0)]
     said = [record.getMessage() for record in caplog.records if "usage." in record.getMessage()]
-    assert said[0] == "usage.waiting error=The server is away."
+    assert said[0] == "usage.waiting error='The server is away.'"
     assert len(said) == 1 or said[1:] == ["usage.written"], "an outage is said once"
 
 

@@ -21,16 +21,20 @@ from hotdata.models import (
     Delivery,
     FreshnessHour,
     Job,
+    Notice,
+    Report,
     Run,
+    Silence,
     SourceUsage,
+    Statement,
     TokenUsage,
 )
 from hotdata.models.runs import ACTIVE, FINISHED, State
 from hotdata.retention import cleanup
 from hotdata.retention.cleanup import NOTABLE, TTL, Account, CleaningAlready, CleanUp, shares, untouched
-from hotdata.retention.kinds import EDITS, KINDS, NOT_ENDED, OPEN, WAITING
+from hotdata.retention.kinds import EDITS, ISSUED, KINDS, NOT_ENDED, OPEN, REPORTS, WAITING
 from hotdata.retention.pace import Pace
-from tests.builders import make_call, make_job, make_run
+from tests.builders import issue_statement, make_call, make_job, make_report, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -191,8 +195,37 @@ def test_a_message_that_waits_to_be_sent_is_kept_however_old() -> None:
             created_at=timezone.now() - 1000 * DAY,
         )
     done = clean_up()["deliveries"]
-    assert (done.deleted, done.kept) == (2, {WAITING: 1})
-    assert Delivery.objects.get().state == Delivery.State.WAITING
+    assert (done.deleted, done.kept) == (2, {WAITING: 2})
+    left = set(Delivery.objects.values_list("state", flat=True))
+    assert left == {Delivery.State.WAITING, Delivery.State.SENDING}
+
+
+def test_what_nobody_was_told_yet_is_kept_and_silences_go_by_their_end() -> None:
+    long_ago = timezone.now() - 1000 * DAY
+    alert = Alert.objects.create(
+        kind="failing", subject="j", summary="", opened_at=long_ago, seen_at=long_ago, closed_at=long_ago
+    )
+    delivery = Delivery.objects.create(
+        channel="mail", recipient="a", subject="", text="", state="sent", created_at=long_ago
+    )
+    told = {"alert": alert, "event": "opened", "text": "", "channel": "mail", "recipient": "a"}
+    for of in (None, delivery):
+        Notice.objects.create(at=long_ago, delivery=of, **told)
+    for until in (long_ago, timezone.now() + DAY):
+        Silence.objects.create(of="job", name="j", until=until, by="ada", created_at=long_ago)
+    done = clean_up()["alerts"]
+    assert (done.deleted, done.kept) == (3, {WAITING: 1})
+    assert (Notice.objects.get().delivery_id, Silence.objects.get().until > timezone.now()) == (None, True)
+
+
+def test_statements_and_reports_are_kept_for_ever_and_told() -> None:
+    issue_statement("2000-01")
+    make_report(period="2000-01-01")
+    clean_up(*RETAINED, days=62)
+    kept = {account.kind: account.kept for account in untouched()}
+    assert (kept["statements"], kept["reports"]) == ({ISSUED: 1}, {REPORTS: 1})
+    assert Statement.objects.exists()
+    assert Report.objects.exists()
 
 
 def test_edits_are_kept_for_ever_and_told() -> None:
@@ -200,7 +233,7 @@ def test_edits_are_kept_for_ever_and_told() -> None:
     Job.history.update(history_date=timezone.now() - 10_000 * DAY)
     job.delete()
     clean_up(*RETAINED, days=62)
-    assert untouched() == [Account(kind="edits", days=None, kept={EDITS: 2})]
+    assert Account(kind="edits", days=None, kept={EDITS: 2}) in untouched()
     assert Job.history.count() == 2
 
 
