@@ -23,14 +23,20 @@ NAVIGATION = (
     ("job", _("Jobs")),
     ("run", _("Runs")),
     ("source", _("Sources")),
-    ("apicall", _("API calls")),
     ("alert", _("Alerts")),
-    ("node", _("Nodes")),
     ("component", _("Health")),
-    ("statement", _("Statements")),
     ("report", _("Reports")),
 )
 """The models in the navigation, for whom may see them."""
+MORE = (
+    ("apicall", _("API calls")),
+    ("node", _("Nodes")),
+    ("statement", _("Statements")),
+    ("delivery", _("Deliveries")),
+    ("silence", _("Silences")),
+    ("apitoken", _("API tokens")),
+)
+"""Those in its menu, in which all other tables are, too: a row of a dozen links is none any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,10 @@ class HotdataSite(admin.AdminSite):
         return [tables, *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        return super().each_context(request) | {"navigation": list(self._links(request))}
+        let_in = self.has_permission(request)
+        links, more = (list(self._links(request)), list(self._more(request))) if let_in else ([], [])
+        in_more = any(link.current for link in more)
+        return super().each_context(request) | {"navigation": links, "more": more, "in_more": in_more}
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         """The dashboard."""
@@ -75,14 +84,18 @@ class HotdataSite(admin.AdminSite):
         return TemplateResponse(request, "admin/index.html", context)
 
     def _links(self, request: HttpRequest) -> Iterator[Link]:
-        here = request.path
-        if not self.has_permission(request):
-            return
         index = reverse("admin:index", current_app=self.name)
-        yield Link(label=_("Dashboard"), url=index, current=here == index)
-        for model, label in NAVIGATION:
+        yield Link(label=_("Dashboard"), url=index, current=request.path == index)
+        yield from self._lists(request, NAVIGATION)
+
+    def _more(self, request: HttpRequest) -> Iterator[Link]:
+        yield from self._lists(request, MORE)
+        tables = reverse("admin:tables", current_app=self.name)
+        yield Link(label=_("All tables"), url=tables, current=request.path == tables)
+
+    def _lists(self, request: HttpRequest, models: tuple[tuple[str, Any], ...]) -> Iterator[Link]:
+        """A link to the list of each of `models` that the user may see."""
+        for model, label in models:
             if may_see(request.user, model):
                 url = reverse(f"admin:hotdata_{model}_changelist", current_app=self.name)
-                yield Link(label=label, url=url, current=here.startswith(url))
-        tables = reverse("admin:tables", current_app=self.name)
-        yield Link(label=_("All tables"), url=tables, current=here == tables)
+                yield Link(label=label, url=url, current=request.path.startswith(url))

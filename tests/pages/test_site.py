@@ -8,12 +8,19 @@ from tests.builders import Staff
 pytestmark = pytest.mark.django_db
 
 
-def labels(client: Client, page: str = "/admin/") -> list[str]:
-    return [str(link.label) for link in client.get(page).context["navigation"]]
+def labels(client: Client, page: str = "/admin/", part: str = "navigation") -> list[str]:
+    return [str(link.label) for link in client.get(page).context[part]]
 
 
 def test_the_navigation_shows_what_the_user_may_see(staff: Staff) -> None:
-    assert labels(staff("view_job", "change_source")) == ["Dashboard", "Jobs", "Sources", "All tables"]
+    client = staff("view_job", "change_source", "view_node")
+    assert labels(client) == ["Dashboard", "Jobs", "Sources"]
+    assert labels(client, part="more") == ["Nodes", "All tables"]
+
+
+def test_the_menu_is_marked_where_one_is_on_one_of_its_pages(admin_client: Client) -> None:
+    assert admin_client.get("/admin/hotdata/node/").context["in_more"]
+    assert not admin_client.get("/admin/hotdata/job/").context["in_more"]
 
 
 def test_the_navigation_marks_where_one_is(admin_client: Client) -> None:
@@ -22,7 +29,7 @@ def test_the_navigation_marks_where_one_is(admin_client: Client) -> None:
 
 
 def test_nobody_gets_a_navigation_before_they_are_logged_in(client: Client) -> None:
-    assert labels(client, "/admin/login/") == []
+    assert labels(client, "/admin/login/") == labels(client, "/admin/login/", "more") == []
 
 
 def test_other_apps_tables_are_a_click_away(admin_client: Client) -> None:
