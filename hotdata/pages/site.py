@@ -52,6 +52,7 @@ class HotdataSite(admin.AdminSite):
     site_header = site_title = "hotdata"
     index_title = _("Dashboard")
     login_template = "hotdata/login.html"
+    site_url = None  # there is nothing else on this site: its root leads here
     enable_nav_sidebar = False  # the lists need the width
 
     def get_urls(self) -> list[URLPattern | URLResolver]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.urls import reverse
 from playwright.sync_api import Locator, Page, expect
@@ -80,3 +82,21 @@ def test_a_run_is_cancelled(page: Page) -> None:
     expect(page.locator("#hd-run-live")).to_contain_text("root asked it to stop.")
     run.refresh_from_db()
     assert run.cancel_requested_by == "root"
+
+
+def test_a_menu_opens_by_enter_and_closes_by_escape_and_by_a_click_elsewhere(page: Page) -> None:
+    page.goto(reverse("admin:hotdata_job_changelist"))
+    more = page.locator(".hd-beyond > summary")
+    nodes = page.locator(".hd-beyond").get_by_role("link", name="Nodes")
+    tab_to(page, more)
+    page.keyboard.press("Enter")
+    expect(nodes).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(nodes).to_be_hidden()
+    expect(more).to_be_focused()
+    more.click()
+    page.get_by_role("heading", name="Jobs").click()
+    expect(nodes).to_be_hidden()
+    more.click()
+    nodes.click()
+    expect(page).to_have_url(re.compile("/node/$"))
