@@ -11,14 +11,18 @@ from django.urls import reverse
 from django.utils import timezone
 
 from hotdata.models import (
+    Alert,
     ApiCall,
+    ApiToken,
     Component,
     ComponentChange,
+    Delivery,
     Job,
     Node,
     PriceList,
     Report,
     Run,
+    Silence,
     Source,
     SourceUsage,
     Statement,
@@ -35,22 +39,27 @@ from tests.builders import (
     make_report,
     make_run,
     make_source,
+    make_token,
 )
 
 pytestmark = pytest.mark.django_db
 
 RECORDS = [
+    Alert,
     ApiCall,
     Component,
     ComponentChange,
+    Delivery,
     Node,
     Run,
+    Silence,
     SourceUsage,
     Statement,
     TokenUsage,
     Report,
 ]
 DEFINITIONS = [Job, Source, PriceList]
+ALL = [*RECORDS, *DEFINITIONS, ApiToken]
 SECRET = "5ec2e7-t0ken"
 
 
@@ -102,6 +111,23 @@ def rows() -> dict[type, Any]:
         ),
         PriceList: make_prices("stock"),
         Statement: issue_statement("2026-10"),
+        Alert: Alert.objects.create(
+            kind="failing", subject="update", summary="<script>alert(1)</script>", opened_at=now, seen_at=now
+        ),
+        Delivery: Delivery.objects.create(
+            channel="mail",
+            recipient="ada@example.com",
+            about="alert",
+            subject="<script>alert(1)</script>",
+            text="<script>alert(1)</script>",
+            html="<script>alert(1)</script>",
+            state="failed",
+            created_at=now,
+        ),
+        Silence: Silence.objects.create(
+            of="job", name="update", until=now, note="<script>alert(1)</script>", by="ada", created_at=now
+        ),
+        ApiToken: make_token(),
     }
 
 
@@ -110,10 +136,10 @@ def rows() -> dict[type, Any]:
 
 def test_every_model_with_a_page_is_tested_here() -> None:
     shown = {model for model in admin.site._registry if model._meta.app_label == "hotdata"}
-    assert shown == {*RECORDS, *DEFINITIONS}
+    assert shown == set(ALL)
 
 
-@pytest.mark.parametrize("model", [*RECORDS, *DEFINITIONS])
+@pytest.mark.parametrize("model", ALL)
 def test_a_superuser_sees_every_page(admin_client: Client, rows: dict[type, Any], model: type) -> None:
     row = rows[model].pk
     pages = [url(model, "changelist"), url(model, "change", row), url(model, "history", row)]
@@ -125,12 +151,12 @@ def test_a_superuser_sees_every_page(admin_client: Client, rows: dict[type, Any]
         assert "<script>alert" not in answer.content.decode()
 
 
-@pytest.mark.parametrize("model", [*RECORDS, *DEFINITIONS])
+@pytest.mark.parametrize("model", ALL)
 def test_empty_lists_are_shown(admin_client: Client, model: type) -> None:
     assert admin_client.get(url(model, "changelist")).status_code == 200
 
 
-@pytest.mark.parametrize("model", [*RECORDS, *DEFINITIONS])
+@pytest.mark.parametrize("model", ALL)
 def test_every_list_can_be_searched_sorted_and_filtered(
     admin_client: Client, rows: dict[type, Any], model: type
 ) -> None:
@@ -159,7 +185,7 @@ FILTERS = {
 }
 
 
-@pytest.mark.parametrize("model", [*RECORDS, *DEFINITIONS])
+@pytest.mark.parametrize("model", ALL)
 def test_a_row_that_does_not_exist_is_no_crash(admin_client: Client, model: type) -> None:
     for row in ("999", "nothing", "%00"):
         for page in ("change", "history"):

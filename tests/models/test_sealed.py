@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F
+from django.utils import timezone
 
+from hotdata.conf import RETAINED
 from hotdata.exceptions import Sealed
 from hotdata.models import SourceUsage, Statement, StatementLine
-from hotdata.observing import retention
+from hotdata.retention import cleanup
 from tests.builders import issue_statement, make_prices
 from tests.sealing import TABLES
 
@@ -128,7 +130,7 @@ def test_the_database_refuses_every_change_by_sql(statement: Statement) -> None:
 
 def test_clean_up_by_age_leaves_statements_and_usage(statement: Statement) -> None:
     before = all_rows()
-    retention.clean_up(timedelta(days=1))
+    cleanup.CleanUp(cleanup.shares([kind for kind in RETAINED if kind != "usage"], 1), timezone.now()).run()
     assert all_rows() == before
     assert SourceUsage.objects.count() == 1
 
