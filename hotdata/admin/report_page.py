@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +19,9 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from hotdata.admin.run_export import MARK, cell
 from hotdata.exceptions import ReportRefused
 from hotdata.models import Job, Report, Source
-from hotdata.pages import charts, places, words
+from hotdata.pages import charts, places, sheets, words
 from hotdata.pages.access import may_see
 from hotdata.pages.charts import Column as Bars
 from hotdata.pages.charts import Tick, round_ticks
@@ -230,13 +227,10 @@ def _drawn(chart: Chart) -> SafeString:
 
 
 def as_csv(section: Section) -> str:
-    """A table as a file that a spreadsheet opens: numbers as they are, and no text that is taken for a formula."""
-    file = io.StringIO()
-    write = csv.writer(file).writerow
-    write([cell(_head(column)) for column in section.columns])
-    for row in section.rows:
-        write([cell(value.value if isinstance(value, Figure) else value) for value in row])
-    return MARK + file.getvalue()
+    """A table as a file that a spreadsheet opens: numbers as they are."""
+    heads = [_head(column) for column in section.columns]
+    rows = [[value.value if isinstance(value, Figure) else value for value in row] for row in section.rows]
+    return sheets.MARK + sheets.lines([heads, *rows])
 
 
 def _head(column: Column) -> str:

@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from hotdata.admin import run_export
-from hotdata.admin.run_export import cell, export
+from hotdata.admin.run_export import export
 from hotdata.models import Run
 from hotdata.models.runs import State
 from hotdata.observing.finding import Found
@@ -50,20 +50,6 @@ def test_what_the_list_has_found_is_exported(admin_client: Client) -> None:
 
 def test_the_file_begins_with_a_byte_order_mark(admin_client: Client) -> None:
     assert b"".join(admin_client.get(EXPORT).streaming_content).startswith(b"\xef\xbb\xbfid,job,")
-
-
-@pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1", '=HYPERLINK("x")']
-)
-def test_no_cell_is_a_formula(text: str) -> None:
-    assert cell(text) == "'" + text
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"), [(None, ""), (-5, -5), ("a=b", "a=b"), (timedelta(seconds=-1), -1.0)]
-)
-def test_other_cells_stay_as_they_are(value: Any, shown: Any) -> None:
-    assert cell(value) == shown
 
 
 def test_every_run_is_exported_once_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
