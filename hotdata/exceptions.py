@@ -78,7 +78,7 @@ class BadPrice(HotdataError):
 
 
 class NotOver(HotdataError):
-    """A statement is of a month that is over; this one isn't."""
+    """A report or a statement is of a period that is over; this one isn't."""
 
     permanent = True
 

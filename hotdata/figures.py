@@ -1,8 +1,9 @@
-"""How durations and shares are put, in the active language."""
+"""How durations, shares and exact numbers are put, in the active language."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 from django.utils import formats
 from django.utils.translation import gettext as _
@@ -29,6 +30,11 @@ def took(duration: timedelta | None) -> str:
             "minutes": duration % HOUR // MINUTE,
         }
     return _("%(days)d d %(hours)d h") % {"days": duration // DAY, "hours": duration % DAY // HOUR}
+
+
+def grouped(number: int | Decimal) -> str:
+    """`number` with all its digits, in groups of three: 1,234.50."""
+    return format(Decimal(number), ",f")
 
 
 def share(value: float | None) -> str:

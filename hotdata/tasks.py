@@ -22,8 +22,7 @@ from hotdata.models import Source
 from hotdata.models.sources import SourceName
 from hotdata.observing import components, freshness, health, totals
 from hotdata.outbox import sending
-from hotdata.reporting import billing, kinds, reports
-from hotdata.reporting.reports import ReportKind
+from hotdata.reporting import kinds
 from hotdata.retention import cleanup, thinning
 from hotdata.retention.cleanup import CleanUp
 
@@ -122,30 +121,29 @@ def health_check() -> dict[str, Any]:
 @hotdata.task
 def monthly_billing() -> dict[str, Any]:
     """Issue last month's statement, and those of months before it that were missed."""
-    issued = billing.issue_missing(timezone.now(), by=hotdata.current_run().job)
-    return {statement.number: statement.totals for statement in issued}
+    return _make_missing(kinds.MONTHLY)
 
 
 @hotdata.task
 def daily_report() -> dict[str, Any]:
     """Report on yesterday, and on the days before that were not reported yet, and mail it."""
-    return _report(kinds.DAILY)
+    return _make_missing(kinds.DAILY)
 
 
 @hotdata.task
 def weekly_report() -> dict[str, Any]:
     """Report on last week against the week before, and on weeks that were not reported yet, and mail it."""
-    return _report(kinds.WEEKLY)
+    return _make_missing(kinds.WEEKLY)
 
 
-def _report(kind: ReportKind) -> dict[str, Any]:
+def _make_missing(kind: kinds.Kind) -> dict[str, Any]:
     run, made = hotdata.current_run(), []
     # A job that is due at midnight is about the day that ends there.
-    run.wait(max(0.0, reports.settles_in(kind, timezone.now()).total_seconds()))
-    for report in reports.make_missing(kind, by=f"{run.job} #{run.id}", now=timezone.now()):
-        run.log(report.said)
-        if report.done:
-            made.append(report.name)
+    run.wait(max(0.0, kinds.settles_in(kind, timezone.now()).total_seconds()))
+    for one in kinds.make_missing(kind, by=f"{run.job} #{run.id}", now=timezone.now()):
+        run.log(one.said)
+        if one.done:
+            made.append(one.name)
         run.progress(len(made))
     return {"made": made}
 

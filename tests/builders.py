@@ -33,8 +33,8 @@ from hotdata.models import (
 from hotdata.models.runs import FINISHED, Cause, State
 from hotdata.reporting.billing import issue
 from hotdata.reporting.kinds import KINDS
+from hotdata.reporting.orders import Order
 from hotdata.reporting.periods import Length, last_complete, parse
-from hotdata.reporting.reports import Order
 
 NODE = "node-of-the-test"
 

@@ -436,18 +436,19 @@ def test_monthly_billing_issues_last_months_statement_once(settings: Settings) -
     SourceUsage.add([SourceUsage(day=date(2026, 10, 31), source="stock", calls=250)])
     with time_machine.travel(datetime(2026, 11, 1, 3, tzinfo=UTC), tick=False):
         outcome = performed("monthly_billing", make_job(name="billing", task="monthly_billing"))
-        totals = [{"kind": "calls", "currency": "USD", "amount": "2.50"}]
-        assert outcome.result == {"2026-10/1": totals}
-        assert performed("monthly_billing").result == {}
+        assert outcome.result == {"made": ["monthly_billing 2026-10/1"]}
+        assert "Statement 2026-10/1: 2.50 USD was issued." in outcome.log
+        assert performed("monthly_billing").result == {"made": []}
     statement = Statement.objects.get()
-    assert (statement.number, statement.issued_by) == ("2026-10/1", "billing")
+    assert (statement.number, statement.issued_by) == ("2026-10/1", f"billing #{outcome.run.pk}")
     assert Delivery.objects.count() == 1
 
 
 def test_a_month_whose_first_no_scheduler_saw_is_made_up_for() -> None:
     issue_statement("2026-07")
     with time_machine.travel(datetime(2026, 11, 1, 3, tzinfo=UTC), tick=False):
-        assert list(performed("monthly_billing").result) == ["2026-08/1", "2026-09/1", "2026-10/1"]
+        outcome = performed("monthly_billing")
+    assert outcome.result == {"made": [f"monthly_billing 2026-{month}/1" for month in ("08", "09", "10")]}
 
 
 def check_health(job: Job) -> Run:
@@ -564,3 +565,9 @@ def test_a_report_that_is_due_at_midnight_waits_until_the_day_is_on_record() -> 
     with time_machine.travel(datetime(2026, 11, 30, 0, 0, 59, 500_000, tzinfo=UTC)):
         outcome = performed("daily_report")
     assert outcome.result == {"made": ["daily_report 2026-11-29"]}
+
+
+def test_a_statement_that_is_due_at_midnight_waits_until_the_month_is_on_record() -> None:
+    with time_machine.travel(datetime(2026, 12, 1, 0, 0, 59, 500_000, tzinfo=UTC)):
+        outcome = performed("monthly_billing")
+    assert outcome.result == {"made": ["monthly_billing 2026-11/1"]}

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from hotdata.exceptions import ReportRefused
+from hotdata.exceptions import NotOver, ReportRefused
 from hotdata.models import Job, Report, Source
 from hotdata.pages import charts, places, sheets, words
 from hotdata.pages.access import may_see
@@ -28,11 +28,11 @@ from hotdata.pages.charts import Tick, round_ticks
 from hotdata.pages.texts import pretty, visible
 from hotdata.reporting.kinds import REPORTS
 from hotdata.reporting.letters import Chart, Column, Figure, Letter, Section, Tone, Unit, said
+from hotdata.reporting.orders import Order
 from hotdata.reporting.periods import containing
-from hotdata.reporting.reports import Order
 
 JSON_SHOWN = 20_000  # characters
-LOOKS = {Tone.GOOD: words.OK, Tone.BAD: words.FAILED, Tone.OTHER: words.MUTED}
+LOOKS = {Tone.GOOD: words.OK, Tone.BAD: words.FAILED, Tone.OTHER: words.MUTED, Tone.PLAIN: words.RUNNING}
 LABELS = 8  # below the bars of a chart
 CHART_WIDTH = 1100  # it is as wide as the page
 MODELS: Mapping[Unit, Any] = {Unit.JOB: Job, Unit.SOURCE: Source}
@@ -111,7 +111,7 @@ class ReportPage(admin.ModelAdmin):
         order = Order(by=request.user.get_username(), now=timezone.now(), remake=True)
         try:
             kind.make(containing(report.first, kind.length), order)
-        except ReportRefused as error:
+        except (NotOver, ReportRefused) as error:
             self.message_user(request, str(error), messages.WARNING)
         else:
             self.log_change(request, report, "Made again.")
@@ -206,7 +206,10 @@ def _named(letter: Letter, unit: Unit) -> set[str]:
 def _drawn(chart: Chart) -> SafeString:
     columns = [
         Bars(
-            parts=[(LOOKS[part.tone], value) for part, value in zip(chart.parts, bar.values, strict=True)],
+            parts=[
+                (LOOKS[part.tone], value)
+                for part, value in zip(chart.parts, map(float, bar.values), strict=True)
+            ],
             label=f"{bar.label}: "
             + " · ".join(
                 f"{value:,} {part.label}"
@@ -221,7 +224,9 @@ def _drawn(chart: Chart) -> SafeString:
         columns,
         label=chart.title,
         width=CHART_WIDTH,
-        y_ticks=[Tick(at=at, label=f"{at:,.0f}") for at in round_ticks(chart.highest) if at == round(at)],
+        y_ticks=[
+            Tick(at=at, label=f"{at:,.0f}") for at in round_ticks(float(chart.highest)) if at == round(at)
+        ],
         x_ticks=[Tick(at=at, label=bar.label) for at, bar in enumerate(chart.bars) if at % step == 0],
     )
 

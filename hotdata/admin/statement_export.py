@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hotdata.models import Statement
+from hotdata.models.statements import LINE
 from hotdata.pages import sheets
 
 PIECE = 1_000
-LINE = ("kind", "source", "token", "count", "failed", "size", "charged", "tiers", "currency", "amount")
 COLUMNS = ("statement", "month", "issued_at", *LINE)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -28,7 +27,7 @@ from hotdata.pages import words
 from hotdata.pages.access import may_see
 from hotdata.reporting.billing import differs, issue, post
 from hotdata.reporting.periods import Length, parse
-from hotdata.reporting.statement_words import difference, shown_totals
+from hotdata.reporting.statement_letter import difference, total_figures
 
 MOST_LINES = 500
 """Of a page; all are in the CSV."""
@@ -67,10 +66,12 @@ class StatementAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("totals"))
     def sums(self, statement: Statement) -> SafeString:
-        totals = shown_totals(statement.totals)
+        totals = total_figures(statement.totals)
         if not totals:
             return format_html("{}", words.NONE)
-        return format_html_join("", '<div class="hd-keep">{}</div>', ((total,) for total in totals))
+        return format_html_join(
+            "", '<div class="hd-keep">{}: {}</div>', ((total.label, total.said) for total in totals)
+        )
 
     @admin.display(description=gettext_lazy("state"))
     def holds(self, statement: Any) -> SafeString:
@@ -118,8 +119,8 @@ class StatementAdmin(ReadOnlyAdmin):
             "original": statement,
             "corrected": corrected,
             "correction": correction,
-            "more": [] if corrected is None else shown_totals(difference(statement, corrected)),
-            "totals": shown_totals(statement.totals),
+            "more": [] if corrected is None else difference(statement, corrected),
+            "totals": total_figures(statement.totals),
             "lines": lines[:MOST_LINES],
             "most_lines": MOST_LINES if len(lines) > MOST_LINES else 0,
             "differs": correction is None and differs(statement),
@@ -163,8 +164,7 @@ class StatementAdmin(ReadOnlyAdmin):
         if not self.has_issue_permission(request):
             raise PermissionDenied
         statement = self._statement(request, object_id)
-        with transaction.atomic():
-            recipients = post(statement, timezone.now())
+        recipients = post(statement, timezone.now())
         if recipients:
             self.log_change(request, statement, "Sent again.")
             text = ngettext(

@@ -18,10 +18,10 @@ from django.utils.translation import gettext_lazy
 
 from hotdata.admin.long_list import NameFilter
 from hotdata.admin.readonly import ReadOnlyAdmin
+from hotdata.figures import grouped
 from hotdata.models import Source, SourceUsage, TokenUsage
 from hotdata.models.usage import DayOfUsage
 from hotdata.reporting.periods import Length, Period, containing, parse
-from hotdata.reporting.statement_words import grouped
 
 MONTHS = 13
 """In the menu; any other by the URL."""

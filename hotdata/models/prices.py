@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -99,6 +100,14 @@ class PriceList(models.Model):
         self._bring_tiers()
         with transaction.atomic():  # the list and its history, or neither
             super().save(*args, **kwargs)
+
+    def charged(self, count: int, failed: int) -> int:
+        """How many of `count`, of which `failed` failed, have a price."""
+        return count if self.failed_charged else count - failed
+
+    def cost(self, count: int, failed: int) -> Decimal:
+        """What that many in a month cost, exactly."""
+        return Tiers.parse(self.tiers).amount(self.charged(count, failed))
 
     def _source_is_known(self) -> bool:
         return (

@@ -20,8 +20,11 @@ from hotdata.currencies import rounded
 from hotdata.exceptions import Sealed
 from hotdata.models.exact import ExactDecimalField
 from hotdata.models.history import MAX_NAME
-from hotdata.models.prices import MONTH, Kind
-from hotdata.tiers import EXACT, Tiers
+from hotdata.models.prices import MONTH, Kind, PriceList
+from hotdata.tiers import EXACT
+
+LINE = ("kind", "source", "token", "count", "failed", "size", "charged", "tiers", "currency", "amount")
+"""What a line says, by the names of its fields."""
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -151,28 +154,16 @@ class StatementLine(SealedModel):
     def __str__(self) -> str:
         return " ".join(filter(None, [self.statement_id, self.kind, self.source, self.token]))
 
-    def charge(self, tiers: str, currency: str, *, failed_charged: bool) -> None:
+    def charge(self, prices: PriceList) -> None:
         """Work out the amount by these prices: exactly, and rounded once, to the currency's smallest unit."""
-        self.charged = self.count if failed_charged else self.count - self.failed
-        self.tiers, self.currency = tiers, currency
-        self.amount = rounded(Tiers.parse(tiers).amount(self.charged), currency)
+        self.charged = prices.charged(self.count, self.failed)
+        self.tiers, self.currency = prices.tiers, prices.currency
+        self.amount = rounded(prices.cost(self.count, self.failed), prices.currency)
 
     @property
     def facts(self) -> tuple[Any, ...]:
         """All that it says, to compare it with."""
-        names = [
-            "kind",
-            "source",
-            "token",
-            "count",
-            "failed",
-            "size",
-            "charged",
-            "tiers",
-            "currency",
-            "amount",
-        ]
-        return tuple(getattr(self, name) for name in names)
+        return tuple(getattr(self, name) for name in LINE)
 
 
 class Totals:

@@ -7,6 +7,7 @@ that do so at once one inserts the number, and the other finds it taken and give
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice, zip_longest
 from typing import Any
@@ -14,60 +15,72 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet, Sum
 
-from hotdata.conf import conf
-from hotdata.exceptions import NotOver
 from hotdata.models import PriceList, SourceUsage, Statement, StatementLine, TokenUsage
+from hotdata.models.history import MAX_NAME
 from hotdata.models.prices import Kind
-from hotdata.models.statements import Totals
-from hotdata.outbox.posting import post_mail
-from hotdata.reporting import statement_mail
-from hotdata.reporting.periods import Length, Period, last_complete, parse
+from hotdata.models.statements import LINE, Totals
+from hotdata.reporting import periods, statement_letter
+from hotdata.reporting.mailing import post_letter
+from hotdata.reporting.orders import Again, Made, Order
+from hotdata.reporting.periods import Length, Period, local, parse
 
 BATCH = 500
 """Lines in memory at a time."""
-MOST_MISSING = 24
+CATCH_UP = 24
 """Months that are issued at once when nobody has issued any for long."""
 
 
-def issue(period: Period, *, now: datetime, by: str = "", correct: bool = False) -> tuple[Statement, bool]:
+@dataclass(frozen=True, kw_only=True)
+class StatementKind:
+    """The kind of what is issued of a month."""
+
+    name: str
+    title: Any
+    length: Length = Length.MONTH
+    again: Again = Again.CORRECT
+
+    def make(self, period: Period, order: Order) -> Made:
+        """Issue the statement of `period`, or leave the one that is there. Raises NotOver."""
+        mail_new = order.mail is not False
+        statement, is_new = issue(period, now=order.now, by=order.by, correct=order.correct, mail=mail_new)
+        said = f"Statement {statement} was there already, issued {local(statement.issued_at):%Y-%m-%d %H:%M}."
+        if is_new:
+            said = f"{statement_letter.letter(statement).subject} was issued."
+        elif order.mail:
+            post(statement, order.now)
+            said += " It is mailed once more."
+        name = f"{self.name} {statement}"
+        return Made(name=name, said=said, done=is_new, read=lambda: to_json(statement))
+
+    def missing(self, now: datetime) -> list[Period]:
+        """The months since the latest one that has a statement, `CATCH_UP` at most; on a new site the last one."""
+        latest = Statement.objects.order_by("-month").values_list("month", flat=True).first()
+        after = None if latest is None else parse(latest, self.length).first
+        return periods.missing(self.length, after=after, now=now, most=CATCH_UP)
+
+
+def issue(
+    period: Period, *, now: datetime, by: str = "", correct: bool = False, mail: bool = True
+) -> tuple[Statement, bool]:
     """The statement of a month, and whether it was issued just now. Who is to have it by mail gets it once.
 
     It is issued if there is none; with `correct`, also if what is on record now comes to something else than the
     latest one says. Raises NotOver.
     """
     assert period.length == Length.MONTH
-    if now < period.end:
-        raise NotOver(f"{period.name} isn't over yet: a statement is of a whole month.")
+    periods.refuse_unfinished(period, now)
     latest = Statement.objects.latest_of(period.name)
     if latest is not None and not (correct and differs(latest)):
         return latest, False
     try:
         with transaction.atomic():
-            return _issue(period, revision=latest.revision + 1 if latest else 1, now=now, by=by), True
+            revision = latest.revision + 1 if latest else 1
+            return _issue(period, revision=revision, now=now, by=by, mail=mail), True
     except IntegrityError:
         quicker = Statement.objects.latest_of(period.name)
         if quicker is None or quicker == latest:
             raise  # it is about something else
         return quicker, False
-
-
-def issue_missing(now: datetime, *, by: str = "") -> list[Statement]:
-    """Issue last month's statement, and those that are missing between the latest one and it; those that are new."""
-    issued = (issue(period, now=now, by=by) for period in missing(now))
-    return [statement for statement, is_new in issued if is_new]
-
-
-def missing(now: datetime) -> list[Period]:
-    """The months after the latest one that has a statement, up to the last one: `MOST_MISSING` at most."""
-    period = last_complete(Length.MONTH, now)
-    latest = Statement.objects.order_by("-month").values_list("month", flat=True).first()
-    if latest is None:
-        return [period]
-    months: list[Period] = []
-    while period.name > latest and len(months) < MOST_MISSING:
-        months.insert(0, period)
-        period = period.before
-    return months
 
 
 def differs(statement: Statement) -> bool:
@@ -97,7 +110,7 @@ def lines_of(period: Period) -> Iterator[StatementLine]:
             )
             found = prices.get((line.kind, line.source))
             if found is not None:
-                line.charge(found.tiers, found.currency, failed_charged=found.failed_charged)
+                line.charge(found)
             yield line
 
 
@@ -111,7 +124,7 @@ def _sums(
     return rows
 
 
-def _issue(period: Period, *, revision: int, now: datetime, by: str) -> Statement:
+def _issue(period: Period, *, revision: int, now: datetime, by: str, mail: bool) -> Statement:
     number = Statement.number_of(period.name, revision)
     totals = Totals()
     lines = lines_of(period)
@@ -126,22 +139,30 @@ def _issue(period: Period, *, revision: int, now: datetime, by: str) -> Statemen
         month=period.name,
         revision=revision,
         issued_at=now,
-        issued_by=by,
+        issued_by=by[:MAX_NAME],
         totals=totals.to_json(),
     )
-    post(statement, now)
+    if mail:
+        post(statement, now)
     return statement
 
 
 def post(statement: Statement, now: datetime) -> int:
-    """Post it to all whom the settings name, in the caller's transaction; return how many they are."""
-    mail = statement_mail.write(statement)
-    posted = post_mail(
-        conf().report_mail,
-        about="statement",
-        subject=mail.subject,
-        text=mail.text,
-        html=mail.html,
-        now=now,
+    """Post it to all whom the settings name; return how many they are."""
+    return post_letter(
+        statement, lambda: statement_letter.letter(statement), now=now, most=statement_letter.MOST_LINES
     )
-    return len(posted)
+
+
+def to_json(statement: Statement) -> dict[str, Any]:
+    """All that it says; amounts as text."""
+    lines = [dict(zip(LINE, line.facts, strict=True)) for line in statement.lines.iterator(BATCH)]
+    return {
+        "number": statement.number,
+        "month": statement.month,
+        "revision": statement.revision,
+        "issued_at": statement.issued_at,
+        "issued_by": statement.issued_by,
+        "totals": statement.totals,
+        "lines": lines,
+    }

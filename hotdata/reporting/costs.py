@@ -2,19 +2,8 @@
 
 from __future__ import annotations
 
-import msgspec
-
+from hotdata.reporting.amounts import Amount as Amount
 from hotdata.reporting.periods import Period
-
-
-class Amount(msgspec.Struct, frozen=True, kw_only=True):
-    """Money, exactly: ``12.50 USD``."""
-
-    amount: str
-    currency: str
-
-    def __str__(self) -> str:
-        return f"{self.amount} {self.currency}"
 
 
 def cost_of(period: Period) -> tuple[Amount, ...] | None:

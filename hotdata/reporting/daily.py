@@ -11,9 +11,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from hotdata.reporting import tables
-from hotdata.reporting.costs import Amount, cost_of
+from hotdata.reporting.amounts import Amount
+from hotdata.reporting.costs import cost_of
 from hotdata.reporting.letters import Letter
-from hotdata.reporting.periods import HOUR, Period
+from hotdata.reporting.periods import HOUR, Period, local
 from hotdata.reporting.runs import Runs, runs_of
 from hotdata.reporting.sources import Calls, Reads, calls_of, reads_of
 
@@ -75,16 +76,16 @@ def hours_of(period: Period) -> Sequence[datetime]:
 
 def _clocks(runs: Runs) -> list[str]:
     """What the clock shows at the beginning of each slot; where it shows the same twice, with its distance to UTC."""
-    local = [timezone.localtime(slot.start) for slot in runs.slots]
-    clocks = [f"{start:%H:%M}" for start in local]
+    starts = [local(slot.start) for slot in runs.slots]
+    clocks = [f"{start:%H:%M}" for start in starts]
     return [
         f"{clock} {start:%z}" if clocks.count(clock) > 1 else clock
-        for clock, start in zip(clocks, local, strict=True)
+        for clock, start in zip(clocks, starts, strict=True)
     ]
 
 
 def _intro(period: Period) -> list[str]:
-    start, end = timezone.localtime(period.start), timezone.localtime(period.end)
+    start, end = local(period.start), local(period.end)
     said = _("From %(start)s to %(end)s (%(zone)s).") % {
         "start": f"{start:%Y-%m-%d %H:%M %Z}",
         "end": f"{end:%Y-%m-%d %H:%M %Z}",

@@ -14,6 +14,7 @@ import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.template.defaultfilters import filesizeformat
@@ -30,6 +31,8 @@ LONGEST_TEXT = 300  # characters of one cell
 MOST_ROWS = 20
 """Of a table in a mail: Gmail cuts off what comes after 100 kB."""
 CHART_WIDTH, CHART_HEIGHT = 600, 120
+WIDEST_PITCH = CHART_WIDTH / 7
+"""From bar to bar: a single one would look like a wall."""
 BAR_WIDTH = 160  # pixels of the longest bar in the table below the chart
 
 FONT = "font:14px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif"
@@ -56,6 +59,8 @@ class Unit(enum.StrEnum):
     SECONDS = "seconds"
     BYTES = "bytes"
     MOMENT = "moment"
+    MONEY = "money"
+    """An `Amount`."""
 
     @property
     def is_number(self) -> bool:
@@ -71,9 +76,11 @@ class Tone(enum.StrEnum):
     GOOD = "good"
     BAD = "bad"
     OTHER = "other"
+    PLAIN = "plain"
+    """Neither good nor bad: an amount."""
 
 
-COLOURS = {Tone.GOOD: "#2f9e5f", Tone.BAD: "#e0493e", Tone.OTHER: "#8791a5"}
+COLOURS = {Tone.GOOD: "#2f9e5f", Tone.BAD: "#e0493e", Tone.OTHER: "#8791a5", Tone.PLAIN: "#4f7df0"}
 """Seen on white and on black."""
 
 
@@ -112,6 +119,8 @@ class Section:
     empty: str = ""
     """What is said instead of a table without rows; nothing: the section is left out."""
     note: str = ""
+    more: int = 0
+    """Rows that there are beside these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,20 +136,24 @@ class Bar:
     """One bar: a value for each of the chart's parts."""
 
     label: str
-    values: Sequence[int]
+    values: Sequence[int | Decimal]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Bars over time."""
+    """Bars side by side, over time or by what they are of."""
 
     title: str
     parts: Sequence[Part]
     bars: Sequence[Bar]
 
     @property
-    def highest(self) -> int:
+    def highest(self) -> int | Decimal:
         return max((sum(bar.values) for bar in self.bars), default=0)
+
+    def share(self, value: int | Decimal) -> float:
+        """How high it is drawn: 1 is as high as the highest bar."""
+        return float(value / self.highest)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +235,7 @@ def _lines(letter: Letter, link: str, most: int) -> Iterator[str]:
 
 def _notes(section: Section, most: int) -> Iterator[str]:
     """What stands below a table of which `most` rows are shown."""
-    left_out = len(section.rows) - most
+    left_out = max(len(section.rows) - most, 0) + section.more
     if left_out > 0:
         text = ngettext("%(n)s row more is left out here.", "%(n)s rows more are left out here.", left_out)
         yield text % {"n": f"{left_out:,}"}
@@ -248,7 +261,7 @@ def _chart_lines(chart: Chart) -> Iterator[str]:
     yield from ("", chart.title, "-" * len(chart.title))
     width = max(len(bar.label) for bar in chart.bars)
     for bar in chart.bars:
-        marks = "#" * round(40 * sum(bar.values) / chart.highest)
+        marks = "#" * round(40 * chart.share(sum(bar.values)))
         parts = [
             f"{value:,} {part.label}" for part, value in zip(chart.parts, bar.values, strict=True) if value
         ]
@@ -315,7 +328,7 @@ def _cells(section: Section, row: Sequence[Any]) -> SafeString:
 
 
 def _chart_html(chart: Chart) -> SafeString:
-    pitch = CHART_WIDTH / len(chart.bars)
+    pitch = min(CHART_WIDTH / len(chart.bars), WIDEST_PITCH)
     rects = [
         (COLOURS[tone], f"{at * pitch + pitch * 0.1:.1f}", f"{y:.1f}", f"{pitch * 0.8:.1f}", f"{height:.1f}")
         for at, bar in enumerate(chart.bars)
@@ -341,7 +354,7 @@ def _stacked(chart: Chart, bar: Bar) -> Iterator[tuple[Tone, float, float]]:
     y = float(CHART_HEIGHT)
     for part, value in zip(chart.parts, bar.values, strict=True):
         if value:
-            height = CHART_HEIGHT * value / chart.highest
+            height = CHART_HEIGHT * chart.share(value)
             y -= height
             yield part.tone, y, height
 
@@ -352,7 +365,7 @@ def _bar_row(chart: Chart, bar: Bar) -> SafeString:
         "", '<td style="{}">{}</td>', ((CELL + RIGHT, f"{value:,}") for value in bar.values)
     )
     widths = [
-        (COLOURS[part.tone], max(1, round(BAR_WIDTH * value / chart.highest)))
+        (COLOURS[part.tone], max(1, round(BAR_WIDTH * chart.share(value))))
         for part, value in zip(chart.parts, bar.values, strict=True)
         if value
     ]

@@ -13,7 +13,11 @@ from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
+from hotdata.exceptions import NotOver
+
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+SETTLING = timedelta(minutes=1)
+"""After the end of a period its last records may not be there yet."""
 FORMS = {
     "day": (re.compile(r"\d{4}-\d{2}-\d{2}"), "2026-11-25"),
     "week": (re.compile(r"\d{4}-W\d{2}"), "2026-W47"),
@@ -55,6 +59,11 @@ class Period:
         return _midnight(self.after)
 
     @property
+    def settled(self) -> datetime:
+        """The instant from which on all that happened in it is on record."""
+        return self.end + SETTLING
+
+    @property
     def hours(self) -> float:
         """How long it is: 24 of a day, and another number when clocks are changed."""
         return (self.end - self.start) / HOUR
@@ -78,7 +87,36 @@ def containing(day: date, length: Length) -> Period:
 
 def last_complete(length: Length, now: datetime) -> Period:
     """The latest period that is over at `now`."""
-    return containing(timezone.localtime(now).date(), length).before
+    return containing(local(now).date(), length).before
+
+
+def missing(length: Length, *, after: date | None, now: datetime, most: int) -> list[Period]:
+    """The periods that are over and begin after the day `after`, oldest first, and of many the latest `most`.
+
+    Without `after` there is nothing to go on from: then it is the last one alone.
+    """
+    period = last_complete(length, now)
+    if after is None:
+        return [period]
+    periods: list[Period] = []
+    while len(periods) < most and period.first > after:
+        periods.append(period)
+        period = period.before
+    return periods[::-1]
+
+
+def refuse_unfinished(period: Period, now: datetime) -> None:
+    """Raise NotOver unless `period` is over, and all that happened in it is on record."""
+    if now < period.settled:
+        raise NotOver(
+            f"{period.name} is not over, or its last records may not be there yet: "
+            f"this can be made from {local(period.settled):%Y-%m-%d %H:%M %Z} on."
+        )
+
+
+def local(moment: datetime) -> datetime:
+    """What the clocks of the site's zone show, whatever zone is active."""
+    return timezone.localtime(moment, timezone.get_default_timezone())
 
 
 def parse(text: str, length: Length) -> Period:

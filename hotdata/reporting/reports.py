@@ -10,27 +10,23 @@ again: making it again never replaces it by one that counts fewer records, unles
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
-from django.conf import settings
 from django.db import transaction
-from django.urls import NoReverseMatch, reverse
-from django.utils import timezone, translation
-from django.utils.translation import gettext as _
 
 from hotdata.conf import conf
 from hotdata.exceptions import ReportRefused
 from hotdata.models import Report
-from hotdata.outbox.posting import post_mail
-from hotdata.reporting.letters import Letter, as_html, as_text
-from hotdata.reporting.periods import Length, Period, containing, last_complete
+from hotdata.reporting import periods
+from hotdata.reporting.letters import Letter
+from hotdata.reporting.mailing import post_letter
+from hotdata.reporting.orders import Again, Made, Order
+from hotdata.reporting.periods import Length, Period, containing, local
 
-SETTLING = timedelta(minutes=1)
-"""After the end of a period its last records may not be there yet."""
 CATCH_UP = 7
 """So many periods are made up for that nobody made in time."""
 
@@ -44,33 +40,6 @@ class Figures(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """How something is to be made."""
-
-    by: str
-    now: datetime
-    remake: bool = False
-    """Replace what is there, unless the new one counts fewer records,"""
-    force: bool = False
-    """or even then."""
-    mail: bool | None = None
-    """None: only what is new."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Made:
-    """What came of an order."""
-
-    name: str
-    said: str
-    """One sentence."""
-    done: bool
-    """Whether anything was made; else it was there already."""
-    data: Any
-    """As JSON."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class ReportKind:
     """A kind of report: how it is worked out, and how it is read."""
 
@@ -80,14 +49,23 @@ class ReportKind:
     shape: type[Any]
     collect: Callable[[Period, datetime], Any]
     letter: Callable[[Any, Period], Letter]
+    again: Again = Again.REMAKE
 
     def make(self, period: Period, order: Order) -> Made:
-        """Make the report of `period`, or leave the one that is there. Raises ReportRefused."""
+        """Make the report of `period`, or leave the one that is there. Raises NotOver and ReportRefused."""
         report, done = make(self, period, order)
-        said = f"{report} was there already, made {timezone.localtime(report.made_at):%Y-%m-%d %H:%M}."
+        said = f"{report} was there already, made {local(report.made_at):%Y-%m-%d %H:%M}."
+        if order.mail:
+            said += " It is mailed once more."
         if done:
             said = f"{report} was made{' again' if report.remade_at else ''}: {self.read(report).subject}."
-        return Made(name=str(report), said=said, done=done, data=report.data)
+        return Made(name=str(report), said=said, done=done, read=lambda: report.data)
+
+    def missing(self, now: datetime) -> list[Period]:
+        """The periods since the latest report, `CATCH_UP` at most; on a new site the last one."""
+        made = Report.objects.filter(kind=self.name).order_by("-first")
+        latest = made.values_list("first", flat=True).first()
+        return periods.missing(self.length, after=latest, now=now, most=CATCH_UP)
 
     def read(self, report: Report) -> Letter:
         """The report as people read it, in the active language. Raises msgspec.ValidationError for another version."""
@@ -96,10 +74,15 @@ class ReportKind:
 
 
 def make(kind: ReportKind, period: Period, order: Order) -> tuple[Report, bool]:
-    """The report of `kind` and `period`, and whether it was made, or made again, just now. Raises ReportRefused."""
-    refuse_unfinished(period, order.now)
+    """The report of `kind` and `period`, and whether it was made, or made again, just now.
+
+    Raises NotOver and ReportRefused.
+    """
+    periods.refuse_unfinished(period, order.now)
     there = Report.objects.filter(kind=kind.name, first=period.first).first()
     if there is not None and not order.remake:
+        if order.mail:
+            _post(kind, there, order.now)
         return there, False
     figures: Figures = kind.collect(period, order.now)
     fields: dict[str, Any] = {
@@ -128,40 +111,6 @@ def make(kind: ReportKind, period: Period, order: Order) -> tuple[Report, bool]:
     return report, True
 
 
-def make_missing(kind: ReportKind, *, by: str, now: datetime) -> Iterator[Made]:
-    """Make the reports since the latest one, oldest first, at most `CATCH_UP` of them; the very first is of the last
-    period that is over.
-    """
-    for period in missing(kind, now):
-        yield kind.make(period, Order(by=by, now=now))
-
-
-def missing(kind: ReportKind, now: datetime) -> list[Period]:
-    """The periods that are over, and were not reported yet, oldest first."""
-    latest = Report.objects.filter(kind=kind.name).order_by("-first").values_list("first", flat=True).first()
-    period = last_complete(kind.length, now)
-    periods: list[Period] = []
-    while len(periods) < (1 if latest is None else CATCH_UP) and (latest is None or period.first > latest):
-        periods.append(period)
-        period = period.before
-    return periods[::-1]
-
-
-def settles_in(kind: ReportKind, now: datetime) -> timedelta:
-    """How long it takes until the last period that is over can be reported; nothing, or less, if it can be now."""
-    return last_complete(kind.length, now).end + SETTLING - now
-
-
-def refuse_unfinished(period: Period, now: datetime) -> None:
-    """Raise ReportRefused unless `period` is over, and all that happened in it is on record."""
-    if now < period.end + SETTLING:
-        over = timezone.localtime(period.end + SETTLING)
-        raise ReportRefused(
-            f"{period.name} is not over, or its last records may not be there yet: "
-            f"a report of it can be made from {over:%Y-%m-%d %H:%M %Z} on."
-        )
-
-
 def _is_kept_since(start: datetime, now: datetime) -> bool:
     """Whether clean-up leaves the records alone that reports count, from `start` on."""
     retention = conf().retention
@@ -179,27 +128,4 @@ def _replace(report: Report, fields: dict[str, Any], order: Order) -> None:
 
 
 def _post(kind: ReportKind, report: Report, now: datetime) -> None:
-    """Post the report to all whom the settings name, in the site's language."""
-    if not conf().report_mail:
-        return
-    with translation.override(settings.LANGUAGE_CODE):
-        letter, link = kind.read(report), link_to(report)
-        post_mail(
-            conf().report_mail,
-            about="report",
-            subject=f"hotdata: {letter.subject}",
-            text=as_text(letter, link=link),
-            html=as_html(letter, link=link, link_text=_("Open the report in the admin")),
-            now=now,
-        )
-
-
-def link_to(report: Report) -> str:
-    """The address of the report's page; nothing where the settings don't say where people reach the site."""
-    if not conf().site_url:
-        return ""
-    try:
-        page = reverse("admin:hotdata_report_change", args=[report.pk])
-    except NoReverseMatch:  # a site without the admin
-        return ""
-    return conf().site_url.rstrip("/") + page
+    post_letter(report, lambda: kind.read(report), now=now)

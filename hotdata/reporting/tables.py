@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from hotdata.models.runs import State
-from hotdata.reporting.costs import Amount
+from hotdata.reporting.amounts import Amount
 from hotdata.reporting.letters import Bar, Chart, Column, Figure, Part, Section, Tone, Unit
 from hotdata.reporting.periods import Period
 from hotdata.reporting.runs import JobRuns, Runs
@@ -235,8 +235,14 @@ def sources_figures(reads: Reads, calls: Calls, cost: tuple[Amount, ...] | None)
         met = _("%(met)d of %(all)d") % {"met": sum(objectives), "all": len(objectives)}
         figures.insert(1, Figure(label=_("Objectives met"), value=met, unit=Unit.TEXT))
     if cost is not None:
-        figures.append(Figure(label=_("Cost"), value=", ".join(map(str, cost)) or "0", unit=Unit.TEXT))
+        figures.append(cost_figure(cost))
     return figures
+
+
+def cost_figure(cost: tuple[Amount, ...] | None) -> Figure:
+    """What calls cost, in all currencies."""
+    said = None if cost is None else ", ".join(map(str, cost)) or "0"
+    return Figure(label=_("Cost"), value=said, unit=Unit.TEXT)
 
 
 def gist(runs: JobRuns) -> str:

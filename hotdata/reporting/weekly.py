@@ -21,10 +21,11 @@ from hotdata.models import FreshnessHour, SourceUsage
 from hotdata.observing import keys
 from hotdata.reporting import advice, budgets, tables
 from hotdata.reporting.advice import Advice
+from hotdata.reporting.amounts import Amount
 from hotdata.reporting.budgets import CLOSE, Peak
-from hotdata.reporting.costs import Amount, cost_of
+from hotdata.reporting.costs import cost_of
 from hotdata.reporting.letters import Column, Figure, Letter, Section, Unit
-from hotdata.reporting.periods import DAY, Length, Period, containing, last_complete
+from hotdata.reporting.periods import DAY, Length, Period, containing, last_complete, local
 from hotdata.reporting.runs import JobRuns, Runs, runs_of
 from hotdata.reporting.sources import Calls, Reads, calls_of, reads_of
 
@@ -198,8 +199,8 @@ def letter(weekly: Weekly, period: Period) -> Letter:
 
 
 def _day_label(start: datetime) -> str:
-    local = timezone.localtime(start)
-    return f"{formats.date_format(local, 'D')} {local:%m-%d}"
+    day = local(start)
+    return f"{formats.date_format(day, 'D')} {day:%m-%d}"
 
 
 def _advice_table(weekly: Weekly) -> Section:
@@ -236,8 +237,7 @@ def _comparison(weekly: Weekly) -> Section:
     ]
     rows = [_compared(*figure) for figure in compared]
     if weekly.cost is not None or before.cost is not None:
-        costs = [", ".join(map(str, cost)) if cost else None for cost in (weekly.cost, before.cost)]
-        rows.append([_("Cost"), *costs, None, None])
+        rows.append([_("Cost"), tables.cost_figure(weekly.cost), tables.cost_figure(before.cost), None, None])
     return Section(
         name="comparison",
         title=_("Against the week before"),

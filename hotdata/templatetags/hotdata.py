@@ -14,8 +14,8 @@ from django.contrib.admin.views.main import ChangeList
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from hotdata.figures import grouped
 from hotdata.pages import words
-from hotdata.reporting.statement_words import grouped
 
 register = template.Library()
 

@@ -95,7 +95,7 @@ def test_a_statement_is_sent_again(admin_client: Client, statement: Statement, s
     settings.HOTDATA_REPORT_MAIL = ["ada@example.com"]
     page = admin_client.post(page_of(statement, "send"), follow=True).content.decode()
     assert "on its way to 1 recipient." in page
-    assert Delivery.objects.get().subject == "Statement 2026-10/1: 4.69 USD"
+    assert Delivery.objects.get().subject == "hotdata: Statement 2026-10/1: 4.69 USD"
     settings.HOTDATA_REPORT_MAIL = []
     page = admin_client.post(page_of(statement, "send"), follow=True).content.decode()
     assert "HOTDATA_REPORT_MAIL" in page

@@ -15,9 +15,10 @@ from hotdata.exceptions import NotOver
 from hotdata.freshness.recording import Record
 from hotdata.models import ApiCall, Delivery, PriceList, SourceUsage, Statement, StatementLine, TokenUsage
 from hotdata.models.history import edited_by
-from hotdata.reporting import billing
-from hotdata.reporting.billing import differs, issue, issue_missing, missing
-from hotdata.reporting.periods import Length, parse
+from hotdata.reporting import billing, mailing
+from hotdata.reporting.billing import differs, issue
+from hotdata.reporting.kinds import MONTHLY, make_missing
+from hotdata.reporting.periods import SETTLING, Length, parse
 from tests.builders import issue_statement, make_prices, unsaved_call
 from tests.threads import in_thread
 
@@ -119,7 +120,8 @@ def test_a_month_is_one_of_the_sites_zone_through_changes_of_clocks(settings: Se
     Record(source="stock", calls=[unsaved_call(started_at=moment) for moment in moments]).write()
     assert issue_statement("2026-10").lines.get().count == 2
     with pytest.raises(NotOver):
-        issue(OCTOBER, now=end - timedelta(microseconds=1))
+        issue(OCTOBER, now=end + SETTLING - timedelta(microseconds=1))
+    assert issue(OCTOBER, now=end + SETTLING, correct=True) == (Statement.objects.get(), False)
 
 
 def test_a_statement_needs_no_single_calls() -> None:
@@ -150,7 +152,7 @@ def test_a_month_without_usage_has_a_statement_without_lines() -> None:
 
 
 def test_a_month_that_is_not_over_has_none() -> None:
-    with pytest.raises(NotOver, match="2026-11 isn't over yet"):
+    with pytest.raises(NotOver, match=r"2026-11 is not over, .* can be made from 2026-12-01 00:01 UTC on"):
         issue(parse("2026-11", Length.MONTH), now=NOW)
     assert not Statement.objects.exists()
 
@@ -236,7 +238,7 @@ def test_what_fails_half_way_leaves_nothing(settings: Settings, monkeypatch: pyt
         raise OSError("The disk is full.")
 
     with monkeypatch.context() as broken:
-        broken.setattr(billing, "post_mail", fail)
+        broken.setattr(mailing, "post_mail", fail)
         with pytest.raises(OSError, match="full"):
             issue(OCTOBER, now=NOW)
     assert not Statement.objects.exists()
@@ -245,10 +247,20 @@ def test_what_fails_half_way_leaves_nothing(settings: Settings, monkeypatch: pyt
 
 
 def test_months_that_were_missed_are_made_up_for() -> None:
-    assert [period.name for period in missing(NOW)] == ["2026-10"]  # not all since the beginning of time
+    assert [period.name for period in MONTHLY.missing(NOW)] == [
+        "2026-10"
+    ]  # not all since the beginning of time
     issue_statement("2026-07")
-    assert [str(statement) for statement in issue_missing(NOW)] == ["2026-08/1", "2026-09/1", "2026-10/1"]
-    assert issue_missing(NOW) == []
+    made = [made.name for made in make_missing(MONTHLY, by="x", now=NOW)]
+    assert made == ["monthly_billing 2026-08/1", "monthly_billing 2026-09/1", "monthly_billing 2026-10/1"]
+    assert list(make_missing(MONTHLY, by="x", now=NOW)) == []
+
+
+def test_after_a_very_long_time_only_the_latest_months_are_made_up_for() -> None:
+    issue_statement("2020-01")
+    periods = MONTHLY.missing(NOW)
+    assert len(periods) == billing.CATCH_UP
+    assert (periods[0].name, periods[-1].name) == ("2024-11", "2026-10")
 
 
 def test_many_lines_take_few_statements_each(monkeypatch: pytest.MonkeyPatch) -> None:

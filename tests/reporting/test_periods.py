@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
-from hotdata.reporting.periods import Length, containing, last_complete, parse
+from hotdata.exceptions import NotOver
+from hotdata.reporting.periods import Length, containing, last_complete, missing, parse, refuse_unfinished
 
 
 @pytest.mark.parametrize(
@@ -58,6 +60,44 @@ def test_the_last_complete_period_is_one_of_the_sites_zone(settings: Settings) -
     assert last_complete(Length.DAY, now).name == "2026-11-30"
     assert last_complete(Length.MONTH, now).name == "2026-11"
     assert last_complete(Length.WEEK, now).name == "2026-W48"
+
+
+def test_the_last_complete_period_is_one_of_the_sites_zone_whatever_zone_is_active(
+    settings: Settings,
+) -> None:
+    settings.TIME_ZONE = "Asia/Shanghai"
+    now = datetime(2026, 11, 30, 16, 30, tzinfo=UTC)
+    with timezone.override("America/New_York"):
+        assert last_complete(Length.DAY, now).name == "2026-11-30"
+        assert last_complete(Length.MONTH, now).name == "2026-11"
+
+
+def test_a_period_that_is_not_settled_is_refused_with_the_time_of_the_site(settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Shanghai"
+    month = parse("2026-11", Length.MONTH)
+    refuse_unfinished(month, month.settled)
+    with (
+        timezone.override("America/New_York"),
+        pytest.raises(NotOver, match="from 2026-12-01 00:01 CST on"),
+    ):
+        refuse_unfinished(month, month.settled - timedelta(microseconds=1))
+
+
+@pytest.mark.parametrize(
+    ("after", "names"),
+    [
+        (None, ["2026-10"]),
+        (date(2026, 7, 1), ["2026-09", "2026-10"]),
+        (date(2026, 9, 1), ["2026-10"]),
+        (date(2026, 10, 1), []),
+        (date(2026, 11, 1), []),  # the clock was set back
+    ],
+)
+def test_what_is_missing_are_the_latest_periods_since_the_last_one(
+    after: date | None, names: list[str]
+) -> None:
+    now = datetime(2026, 11, 1, 3, tzinfo=UTC)
+    assert [period.name for period in missing(Length.MONTH, after=after, now=now, most=2)] == names
 
 
 def test_a_period_holds_the_day_it_was_asked_for_by() -> None:

@@ -10,12 +10,13 @@ import pytest
 from django.db import OperationalError, connection
 from pytest_django import Settings
 
-from hotdata.exceptions import ReportRefused
+from hotdata.exceptions import NotOver, ReportRefused
 from hotdata.models import Delivery, Report, Run
 from hotdata.models.runs import State
-from hotdata.reporting.kinds import DAILY, REPORTS, WEEKLY
+from hotdata.reporting.kinds import DAILY, REPORTS, WEEKLY, make_missing
+from hotdata.reporting.orders import Order
 from hotdata.reporting.periods import Length, parse
-from hotdata.reporting.reports import CATCH_UP, Order, make_missing, missing
+from hotdata.reporting.reports import CATCH_UP
 from tests.builders import make_job, make_run
 from tests.threads import in_thread
 
@@ -46,7 +47,7 @@ def test_a_report_is_on_record_and_in_the_mail() -> None:
     ran()
     made = make()
     report = Report.objects.get()
-    assert (made.name, made.done, made.data) == ("daily_report 2026-11-25", True, report.data)
+    assert (made.name, made.done, made.read()) == ("daily_report 2026-11-25", True, report.data)
     assert (report.first, report.after, report.period) == (
         date(2026, 11, 25),
         date(2026, 11, 26),
@@ -133,7 +134,7 @@ def test_the_mail_is_in_the_language_of_the_site(settings: Settings) -> None:
 
 @pytest.mark.parametrize("now", [PERIOD.start, PERIOD.end - SECOND, PERIOD.end, PERIOD.end + 59 * SECOND])
 def test_a_period_that_is_not_over_is_refused(now: datetime) -> None:
-    with pytest.raises(ReportRefused, match="can be made from 2026-11-26 00:01 UTC on"):
+    with pytest.raises(NotOver, match="can be made from 2026-11-26 00:01 UTC on"):
         make(now=now)
     assert not Report.objects.exists()
 
@@ -156,7 +157,7 @@ def test_days_that_nobody_reported_are_made_up_for_oldest_first() -> None:
 
 def test_after_a_long_time_only_the_latest_days_are_made_up_for() -> None:
     make()
-    periods = missing(DAILY, NOW + 30 * DAY)
+    periods = DAILY.missing(NOW + 30 * DAY)
     assert len(periods) == CATCH_UP
     assert periods[-1].name == "2026-12-25"
 
@@ -184,6 +185,16 @@ def test_made_again_it_is_mailed_if_that_is_asked_for() -> None:
     make()
     make(remake=True, mail=True)
     assert Delivery.objects.count() == 4
+
+
+def test_one_that_is_there_is_mailed_once_more_as_it_is_if_that_is_asked_for() -> None:
+    make()
+    ran()
+    made = make(mail=True)
+    assert (made.done, Report.objects.get().records) == (False, 0)
+    assert made.said.endswith("It is mailed once more.")
+    assert Delivery.objects.count() == 4
+    assert Delivery.objects.values("subject", "text").distinct().count() == 1
 
 
 def test_a_report_whose_records_are_gone_stays_unless_it_is_forced() -> None:

@@ -1,16 +1,17 @@
-"""The mail with a statement."""
+"""The letter of a statement, as it is mailed."""
 
 from __future__ import annotations
 
 import re
 from datetime import date
+from decimal import Decimal
 
 import pytest
-from django.utils.translation import get_language, override
+from django.utils.translation import override
 from pytest_django import Settings
 
 from hotdata.models import Delivery, SourceUsage, Statement, TokenUsage
-from hotdata.reporting import statement_mail
+from hotdata.reporting import statement_letter
 from tests.builders import issue_statement, make_prices
 
 pytestmark = pytest.mark.django_db
@@ -29,7 +30,7 @@ def make_usage(source: str = "stock", calls: int = 1_234_567) -> None:
 
 
 def mail_of(statement: Statement) -> Delivery:
-    return Delivery.objects.filter(subject__startswith=f"Statement {statement}").latest("id")
+    return Delivery.objects.filter(subject__startswith=f"hotdata: Statement {statement}").latest("id")
 
 
 def test_each_recipient_gets_one_that_says_all() -> None:
@@ -43,14 +44,15 @@ def test_each_recipient_gets_one_that_says_all() -> None:
         ("bob@example.com", "statement"),
     ]
     mail = mail_of(statement)
-    assert mail.subject == "Statement 2026-10/1: 2,449.13 USD"
+    assert mail.subject == "hotdata: Statement 2026-10/1: 2,449.13 USD"
     for said in (mail.text, mail.html):
-        assert "Calls of stock" in said
-        assert "1,234,567, 0 failed, 0 bytes" in said
+        assert "From 2026-10-01 to 2026-10-31 (UTC)" in said
+        assert "Calls of the upstream by source, in USD" in said
+        assert "stock" in said
+        assert "1,234,567" in said
         assert "first 10,000 free, then 0.002" in said
         assert "2,449.13 USD" in said
         assert "no price" in said
-    assert 'bgcolor="#3158d8"' in mail.html
 
 
 def test_nobody_gets_one_where_nobody_is_named(settings: Settings) -> None:
@@ -61,7 +63,7 @@ def test_nobody_gets_one_where_nobody_is_named(settings: Settings) -> None:
 
 def test_a_month_without_usage_says_so() -> None:
     mail = mail_of(issue_statement())
-    assert mail.subject == "Statement 2026-10/1"
+    assert mail.subject == "hotdata: Statement 2026-10/1"
     assert "Nothing was used in this month." in mail.text
     assert "Nothing was used in this month." in mail.html
 
@@ -73,7 +75,7 @@ def test_a_correction_says_what_it_changes() -> None:
     make_prices("stock", tiers="0.25", valid_from="2026-10")
     mail = mail_of(issue_statement(correct=True))
     assert "It corrects 2026-10/1, and takes its place." in mail.text
-    assert "Difference:\nCalls of the upstream: -7.50 USD" in mail.text
+    assert "* Calls of the upstream: Difference -7.50 USD" in mail.text
     assert "-7.50" in mail.html
 
 
@@ -97,26 +99,58 @@ def test_it_loads_nothing_from_anywhere(settings: Settings) -> None:
 
 
 def test_a_long_statement_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statement_mail, "MOST_LINES", 3)
+    monkeypatch.setattr(statement_letter, "MOST_LINES", 3)
     for number in range(4):
         make_usage(f"source-{number}")
     mail = mail_of(issue_statement())
-    assert "first 3 lines" in mail.text
+    assert "1 row more is left out here." in mail.text
     assert "source-2" in mail.html
     assert "source-3" not in mail.html + mail.text
 
 
-def test_it_is_in_the_language_of_the_site_whoever_asks_for_it(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings.LANGUAGE_CODE = "zh-hans"
-    spoken: list[str | None] = []
-
-    def render(template: str, facts: object) -> str:
-        spoken.append(get_language())
-        return ""
-
-    monkeypatch.setattr(statement_mail, "render_to_string", render)
+def test_it_is_in_the_language_of_the_site_whoever_asks_for_it(settings: Settings) -> None:
+    settings.LANGUAGE_CODE = "de"
+    SourceUsage.add([SourceUsage(day=DAY, source="stock", calls=1, size=1234)])
     with override("en"):
         issue_statement()
-    assert spoken == ["zh-hans"]
+    assert "Size 1,2 KB" in Delivery.objects.latest("id").text
+
+
+def test_its_chart_is_of_what_can_be_compared_with_the_dearest_first() -> None:
+    make_prices("stock", tiers="0.01")
+    make_prices("news", tiers="0.02")
+    make_prices("free", tiers="0")
+    make_prices("weather", tiers="100", currency="JPY")
+    make_prices("stock", kind="reads", tiers="1")
+    for source in ("stock", "news", "free", "weather", "unpriced"):
+        make_usage(source, 1_000)
+    TokenUsage.add([TokenUsage(day=DAY, source="stock", token="shop", reads=5)])
+    chart = statement_letter.letter(issue_statement()).chart
+    assert chart is not None
+    assert (chart.title, chart.parts[0].label) == ("Calls of the upstream by source, in USD", "USD")
+    assert [(bar.label, *bar.values) for bar in chart.bars] == [("news", Decimal(20)), ("stock", Decimal(10))]
+
+
+def test_the_reads_of_all_tokens_are_one_bar_of_the_chart() -> None:
+    make_prices("stock", kind="reads", tiers="0.5")
+    TokenUsage.add([TokenUsage(day=DAY, source="stock", token=token, reads=3) for token in ("app", "shop")])
+    chart = statement_letter.letter(issue_statement()).chart
+    assert chart is not None
+    assert [(bar.label, *bar.values) for bar in chart.bars] == [("stock", Decimal(3))]
+
+
+def test_where_nothing_costs_anything_there_is_no_chart() -> None:
+    make_usage()
+    statement = issue_statement()
+    assert statement_letter.letter(statement).chart is None
+    assert "<svg" not in mail_of(statement).html
+    make_prices("stock", tiers="0")
+    assert "<svg" not in mail_of(issue_statement(correct=True)).html
+
+
+def test_amounts_beyond_the_digits_of_a_float_are_exact_in_words_and_can_be_drawn() -> None:
+    make_prices("stock", tiers="999999999999.000000000001", currency="KWD")
+    make_usage(calls=10**17 + 1)
+    mail = mail_of(issue_statement())
+    assert "99,999,999,999,900,001,000,000,099,999.000 KWD" in mail.text
+    assert "<svg" in mail.html
