@@ -11,10 +11,9 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from hotdata.conf import RETAINED
 from hotdata.exceptions import Sealed
 from hotdata.models import SourceUsage, Statement, StatementLine
-from hotdata.retention import cleanup
+from hotdata.retention.cleanup import CleanUp, shares
 from tests.builders import issue_statement, make_prices
 from tests.sealing import TABLES
 
@@ -130,7 +129,7 @@ def test_the_database_refuses_every_change_by_sql(statement: Statement) -> None:
 
 def test_clean_up_by_age_leaves_statements_and_usage(statement: Statement) -> None:
     before = all_rows()
-    cleanup.CleanUp(cleanup.shares([kind for kind in RETAINED if kind != "usage"], 1), timezone.now()).run()
+    CleanUp(shares((), 1), timezone.now()).run()
     assert all_rows() == before
     assert SourceUsage.objects.count() == 1
 
