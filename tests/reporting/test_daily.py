@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from pytest_django import Settings
 
-from hotdata.models import Run
+from hotdata.models import Run, SourceUsage
 from hotdata.models.runs import State
-from hotdata.reporting.costs import Amount
+from hotdata.reporting.amounts import Amount
 from hotdata.reporting.daily import Daily, collect, letter
 from hotdata.reporting.letters import Letter, as_text
 from hotdata.reporting.periods import Length, Period, parse
-from tests.builders import make_job, make_run
+from tests.builders import make_job, make_prices, make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -95,6 +97,20 @@ def test_what_it_cost_is_said_once_that_is_known() -> None:
         runs=daily.runs,
         reads=daily.reads,
         calls=daily.calls,
-        cost=(Amount(amount="12.50", currency="USD"), Amount(amount="3", currency="EUR")),
+        cost=(Amount(amount=Decimal("12.50"), currency="USD"), Amount(amount=Decimal(3), currency="JPY")),
     )
-    assert "12.50 USD, 3 EUR" in as_text(letter(priced, DAY))
+    assert "12.50 USD, 3 JPY" in as_text(letter(priced, DAY))
+
+
+def test_its_cost_is_worked_out_by_the_price_lists() -> None:
+    make_prices("stock", tiers="first 10 free, then 0.002")
+    SourceUsage.add([SourceUsage(day=DAY.first, source="stock", calls=1_011)])
+    assert "Cost:           2.002 USD" in as_text(letter(collect(DAY, DAY.end + HOUR), DAY))
+
+
+def test_its_clocks_are_those_of_the_site_whatever_zone_is_active(settings: Settings) -> None:
+    settings.TIME_ZONE = "Asia/Shanghai"
+    with timezone.override("America/New_York"):
+        shown = see()
+    assert shown.intro[0].startswith("From 2026-11-25 00:00 CST")
+    assert labels(shown)[0] == "00:00"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 import time_machine
 from django.db import connection
@@ -18,7 +19,7 @@ from hotdata.models.runs import Cause, State
 from hotdata.reporting.letters import Letter, as_text
 from hotdata.reporting.periods import Length, parse
 from hotdata.reporting.weekly import Weekly, collect, letter
-from tests.builders import make_call, make_job, make_run, make_source, store
+from tests.builders import make_call, make_job, make_prices, make_run, make_source, store
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 
@@ -258,3 +259,16 @@ def test_pinned_keys_that_nobody_reads_are_told_of() -> None:
     assert advised(weekly) == {"stock": "unread_pins"}
     assert weekly.advice[0].sentence == ("2 of its 3 pinned keys were not read in the last day: AAPL, 北京.")
     assert advised(collect(WEEK.before, NOW)) == {}
+
+
+def test_costs_of_both_weeks_stand_side_by_side_in_all_currencies() -> None:
+    asked("stock", 1_000)
+    assert "Cost" not in as_text(said(see()))
+    make_prices("stock", tiers="0.01")
+    make_prices("news", tiers="3", currency="JPY")
+    assert "* Cost: This week 10.00 USD" in as_text(said(see()))
+    asked("news", 2, WEEK.before.first)
+    asked("stock", 1, WEEK.before.first)
+    weekly = see()
+    assert "* Cost: This week 10.00 USD, Week before 6 JPY, 0.01 USD" in as_text(said(weekly))
+    assert msgspec.convert(msgspec.json.decode(msgspec.json.encode(weekly)), Weekly) == weekly
