@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotdata.reporting.amounts import Amount
 from hotdata.reporting.letters import (
+    CHART_WIDTH,
     Bar,
     Chart,
     Column,
@@ -148,6 +151,7 @@ def test_a_chart_of_nothing_is_left_out() -> None:
         (1.42, Unit.SECONDS, "1.4 s"),
         (2048, Unit.BYTES, "2.0 KB"),
         (17, Unit.RUN, "#17"),
+        (Amount(amount=Decimal("-1234.50"), currency="USD"), Unit.MONEY, "-1,234.50 USD"),
         (datetime(2026, 11, 25, 12, 30, tzinfo=UTC), Unit.MOMENT, "2026-11-25 12:30"),
         (Figure(label="", value=0.5, unit=Unit.SHARE), Unit.TEXT, "50.0 %"),
     ],
@@ -166,6 +170,33 @@ def test_a_long_table_is_cut_in_mail_and_says_so() -> None:
         assert "job-20" not in mail
         assert "5 rows more are left out here." in mail
     assert "job-24" in as_text(long, most=100)
+
+
+def test_rows_that_a_table_was_made_without_are_counted_too() -> None:
+    table = Section(name="t", title="T", columns=[Column(label="Job")], rows=[["a"], ["b"], ["c"]], more=40)
+    for most, left_out in ((2, 41), (50, 40)):
+        assert f"{left_out} rows more are left out here." in as_text(letter(sections=[table]), most=most)
+
+
+def test_amounts_are_drawn_like_counts() -> None:
+    def drawn(*values: Any) -> Page:
+        bars = [Bar(label=str(at), values=(value,)) for at, value in enumerate(values)]
+        parts = [Part(label="USD", tone=Tone.PLAIN)]
+        return Page(as_html(letter(chart=Chart(title="Amounts", parts=parts, bars=bars))))
+
+    def heights(page: Page) -> list[str]:
+        return [value for name, value in page.attributes if name == "height" and "." in value]
+
+    amounts = drawn(Decimal("0.50"), Decimal("0.25"), Decimal(0))
+    assert heights(amounts) == heights(drawn(2, 1, 0)) == ["120.0", "60.0"]
+    assert "0.25" in amounts.texts
+
+
+def test_a_single_bar_is_no_wall() -> None:
+    chart = Chart(title="One", parts=[Part(label="x", tone=Tone.GOOD)], bars=[Bar(label="a", values=(1,))])
+    page = Page(as_html(letter(chart=chart)))
+    (width,) = [float(value) for name, value in page.attributes if name == "width" and "." in value]
+    assert 0 < width < CHART_WIDTH / 7
 
 
 def test_a_mail_of_long_tables_is_short_enough_not_to_be_cut_off() -> None:
