@@ -114,7 +114,8 @@ def make(kind: ReportKind, period: Period, order: Order) -> tuple[Report, bool]:
 def _is_kept_since(start: datetime, now: datetime) -> bool:
     """Whether clean-up leaves the records alone that reports count, from `start` on."""
     retention = conf().retention
-    ages = [days for days in (retention.runs, retention.calls, retention.freshness) if days is not None]
+    kinds = (retention.runs, retention.calls, retention.freshness, retention.usage)
+    ages = [days for days in kinds if days is not None]
     return not ages or start >= now - timedelta(days=min(ages))
 
 

@@ -233,6 +233,12 @@ def test_a_report_of_what_may_have_been_deleted_says_so(settings: Settings) -> N
     assert not Report.objects.get().complete
 
 
+def test_usage_is_among_what_may_have_been_deleted(settings: Settings) -> None:
+    settings.HOTDATA_RETENTION = dict.fromkeys(("runs", "calls", "freshness"), "forever") | {"usage": 90}
+    make(now=PERIOD.start + 90 * DAY + SECOND)
+    assert not Report.objects.get().complete
+
+
 # Reading
 
 
