@@ -14,7 +14,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from django.views.decorators.http import require_POST
 
 from hotdata.admin.readonly import ReadOnlyAdmin
@@ -93,7 +93,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def when(self, delivery: Delivery) -> SafeString:
         return words.ago(delivery.created_at, timezone.now())
 
-    @admin.display(description=gettext_lazy("subject"))
+    @admin.display(description=pgettext_lazy("delivery", "subject"))
     def what(self, delivery: Delivery) -> SafeString:
         return format_html(
             '<a class="hd-clip" href="{}" title="{}">{}</a>',
@@ -127,7 +127,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def why(self, delivery: Delivery) -> str:
         return visible(delivery.error) or words.NONE
 
-    @admin.display(description=gettext_lazy("subject"))
+    @admin.display(description=pgettext_lazy("delivery", "subject"))
     def whole_subject(self, delivery: Delivery) -> str:
         return visible(delivery.subject)
 

@@ -12,6 +12,7 @@ from django.db import models
 from django.forms.utils import ErrorDict
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from hotdata import registry
 from hotdata.admin.fields import SpanField, TypedJSONField, ZoneField
@@ -141,7 +142,7 @@ class JobFormAdmin(JobActions):
     fieldsets = [
         (None, {"fields": ["name", "title", "task"]}),
         (
-            _("When"),
+            pgettext_lazy("of a job", "When"),
             {
                 "fields": ["trigger", "cron", "interval", "run_at", "time_zone"],
                 "description": _(

@@ -26,7 +26,7 @@ from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext
 from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_POST
 
@@ -235,7 +235,8 @@ class ApiTokenAdmin(ReadOnlyAdmin):
     )
     def used(self, token: ApiToken) -> Any:
         """To the minute."""
-        return _("never") if token.last_used_at is None else words.ago(token.last_used_at, timezone.now())
+        never = pgettext("use of a token", "never")
+        return never if token.last_used_at is None else words.ago(token.last_used_at, timezone.now())
 
     @admin.display(description=gettext_lazy("revoked"))
     def revocation(self, token: ApiToken) -> Any:

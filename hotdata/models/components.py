@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class Health(models.TextChoices):
     """``degraded``: it works, but somebody should look."""
 
-    OK = "ok", _("OK")
+    OK = "ok", pgettext_lazy("health", "OK")
     DEGRADED = "degraded", _("Degraded")
     DOWN = "down", _("Down")
 

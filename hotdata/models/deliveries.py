@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from django.db import models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 CLAIM_LASTS = timedelta(minutes=5)
 """Several times as long as a try may take, so that the clocks of two nodes may differ by minutes."""
@@ -51,7 +52,7 @@ class Delivery(models.Model):
         _("recipient"), max_length=320, help_text=_("An address, or which URL of the setting.")
     )
     about = models.CharField(_("about"), max_length=20, help_text=_("alert, report, statement or test"))
-    subject = models.CharField(_("subject"), max_length=300)
+    subject = models.CharField(pgettext_lazy("delivery", "subject"), max_length=300)
     text = models.TextField(_("text"))
     html = models.TextField(_("HTML"), blank=True)
     state = models.CharField(_("state"), max_length=20, choices=State, default=State.WAITING)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from hotdata.models.pauses import NOTE_LIMIT
 
@@ -33,7 +34,7 @@ class Silence(models.Model):
         JOB = "job", _("Job")
         SOURCE = "source", _("Source")
 
-    of = models.CharField(_("of"), max_length=10, choices=Of)
+    of = models.CharField(pgettext_lazy("silence", "of"), max_length=10, choices=Of)
     name = models.CharField(_("name"), max_length=100, help_text=_("The name of the job or the source."))
     until = models.DateTimeField(_("until"))
     note = models.CharField(_("note"), max_length=NOTE_LIMIT, blank=True)

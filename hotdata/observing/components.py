@@ -13,6 +13,7 @@ from typing import Any
 from django.db import models, transaction
 from django.db.models import Case, F, Q, QuerySet, Value, When
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from hotdata.logs import EventLogger
 from hotdata.models import Component, ComponentChange, bulk
@@ -30,7 +31,7 @@ class Standing(models.TextChoices):
     DOWN = "down", _("Down")
     UNKNOWN = "unknown", _("Unknown")
     DEGRADED = "degraded", _("Degraded")
-    OK = "ok", _("OK")
+    OK = "ok", pgettext_lazy("health", "OK")
 
 
 def worst_first(components: QuerySet[Component], now: datetime) -> QuerySet[Any]:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from cronsim import CronSim, CronSimError
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 
 from hotdata.exceptions import BadTrigger
 
@@ -23,8 +23,8 @@ MAX_LENGTH = 200
 NAMES = (
     gettext_lazy("minute"),
     gettext_lazy("hour"),
-    gettext_lazy("day"),
-    gettext_lazy("month"),
+    pgettext_lazy("cron", "day"),
+    pgettext_lazy("cron", "month"),
     gettext_lazy("weekday"),
 )
 ALLOWED = ("0-59", "0-23", "1-31", gettext_lazy("1-12 or JAN-DEC"), gettext_lazy("0-7 or SUN-SAT"))
