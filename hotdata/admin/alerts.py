@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, pgettext
+from django.utils.translation import gettext_lazy
 
 from hotdata.admin.long_list import ChoiceFilter
 from hotdata.admin.readonly import ReadOnlyAdmin
@@ -209,8 +209,7 @@ class ShownNotice:
 def _shown(notice: Notice, delivery: Delivery | None) -> ShownNotice:
     if delivery is None:
         is_gone = notice.delivery_id is not None
-        deleted, waits = ("new", pgettext("delivery", "Deleted")), ("queued", _("Waits for the next message"))
-        state, label = deleted if is_gone else waits
+        state, label = ("new", _("Deleted")) if is_gone else ("queued", _("Waits for the next message"))
     else:
         state, label = delivery.state, str(Delivery.State(delivery.state).label)
     return ShownNotice(

@@ -17,10 +17,29 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext, pgettext_lazy
 from django.views.decorators.http import require_POST
 
+from hotdata.admin.long_list import ChoiceFilter
 from hotdata.admin.readonly import ReadOnlyAdmin
 from hotdata.models import Delivery
 from hotdata.pages import places, words
 from hotdata.pages.texts import first_line, visible
+
+ABOUT = {
+    "alert": gettext_lazy("alert"),
+    "report": gettext_lazy("report"),
+    "statement": gettext_lazy("statement"),
+    "test": pgettext_lazy("delivery", "test"),
+}
+
+
+class AboutFilter(ChoiceFilter):
+    title = gettext_lazy("about")
+    parameter_name = "about"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return list(ABOUT.items())
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:  # type: ignore[override]
+        return queryset.filter(about=self.value()) if self.value() else None
 
 
 @admin.register(Delivery)
@@ -28,14 +47,14 @@ class DeliveryAdmin(ReadOnlyAdmin):
     change_form_template = "admin/hotdata/delivery/change_form.html"
     list_display = ["when", "what", "of_channel", "recipient", "how", "tries", "next_try", "said"]
     list_display_links = None
-    list_filter = ["state", "channel", "about"]
+    list_filter = ["state", "channel", AboutFilter]
     search_fields = ["recipient", "subject"]
     search_help_text = gettext_lazy("A part of the recipient or of the subject.")
     sortable_by = ()
     actions = ["try_again"]
-    readonly_fields = ["how", "of_channel", "whole_subject", "whole_text", "next_try", "why"]
+    readonly_fields = ["how", "of_channel", "of_what", "whole_subject", "whole_text", "next_try", "why"]
     fields = [
-        "how", "why", "tries", "next_try", "of_channel", "recipient", "about", "created_at", "sent_at",
+        "how", "why", "tries", "next_try", "of_channel", "recipient", "of_what", "created_at", "sent_at",
         "whole_subject", "whole_text",
     ]  # fmt: skip
 
@@ -105,6 +124,10 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("channel"))
     def of_channel(self, delivery: Delivery) -> str:
         return str(Delivery.Channel(delivery.channel).label)
+
+    @admin.display(description=gettext_lazy("about"))
+    def of_what(self, delivery: Delivery) -> str:
+        return str(ABOUT.get(delivery.about, delivery.about))
 
     @admin.display(description=gettext_lazy("state"))
     def how(self, delivery: Delivery) -> SafeString:

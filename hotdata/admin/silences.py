@@ -17,6 +17,7 @@ from hotdata.pages import words
 
 @admin.register(Silence)
 class SilenceAdmin(ReadOnlyAdmin):
+    change_form_template = "admin/hotdata/silence/change_form.html"
     list_display = ["name", "of", "state", "ends", "by", "note", "created_at"]
     list_filter = ["of"]
     search_fields = ["name", "note", "by"]

@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from hotdata.exceptions import NotOver
 
@@ -45,7 +46,7 @@ class Period:
     def name(self) -> str:
         """``2026-11-25``, ``2026-W47`` or ``2026-11``."""
         if self.length == Length.WEEK:
-            year, week, _ = self.first.isocalendar()
+            year, week, _weekday = self.first.isocalendar()
             return f"{year}-W{week:02}"
         return self.first.isoformat() if self.length == Length.DAY else f"{self.first:%Y-%m}"
 
@@ -109,8 +110,11 @@ def refuse_unfinished(period: Period, now: datetime) -> None:
     """Raise NotOver unless `period` is over, and all that happened in it is on record."""
     if now < period.settled:
         raise NotOver(
-            f"{period.name} is not over, or its last records may not be there yet: "
-            f"this can be made from {local(period.settled):%Y-%m-%d %H:%M %Z} on."
+            _(
+                "%(period)s is not over, or its last records may not be there yet: "
+                "this can be made from %(time)s on."
+            )
+            % {"period": period.name, "time": f"{local(period.settled):%Y-%m-%d %H:%M %Z}"}
         )
 
 

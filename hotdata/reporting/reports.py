@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import msgspec
 from django.db import transaction
+from django.utils.translation import gettext as _
 
 from hotdata.conf import conf
 from hotdata.exceptions import ReportRefused
@@ -122,8 +123,11 @@ def _is_kept_since(start: datetime, now: datetime) -> bool:
 def _replace(report: Report, fields: dict[str, Any], order: Order) -> None:
     if not report.replace(**fields, by=order.by, now=order.now, force=order.force):
         raise ReportRefused(
-            f"{report} counts {report.records:,} records, and only {fields['records']:,} of them are left: clean-up "
-            "has deleted the others. It stays as it is, unless you force it."
+            _(
+                "%(report)s counts %(records)s records, and only %(left)s of them are left: clean-up has deleted the "
+                "others. It stays as it is, unless you force it."
+            )
+            % {"report": report, "records": f"{report.records:,}", "left": f"{fields['records']:,}"}
         )
     report.refresh_from_db()
 

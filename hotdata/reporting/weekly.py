@@ -15,6 +15,7 @@ import msgspec
 from django.db.models import F, Sum
 from django.utils import formats, timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from hotdata.exceptions import CacheUnavailable
 from hotdata.models import FreshnessHour, SourceUsage
@@ -246,7 +247,7 @@ def _comparison(weekly: Weekly) -> Section:
             Column(label=_("This week"), unit=Unit.COUNT),
             Column(label=_("Week before"), unit=Unit.COUNT),
             Column(label=_("Difference"), unit=Unit.COUNT),
-            Column(label=_("Change"), unit=Unit.CHANGE),
+            Column(label=pgettext("of a figure or a state", "Change"), unit=Unit.CHANGE),
         ],
         rows=rows,
     )

@@ -168,3 +168,22 @@ def test_a_delivery_shows_its_text_and_no_html(admin_client: Client) -> None:
     text = page(admin_client, f"{DELIVERIES}{delivery.pk}/change/")
     assert "&lt;b&gt;one&lt;/b&gt;" in text
     assert "alert(1)" not in text
+
+
+def test_deliveries_are_found_by_what_they_are_about(admin_client: Client) -> None:
+    make_delivery(subject="an alert")
+    make_delivery(subject="a bill", about="statement")
+    found = page(admin_client, f"{DELIVERIES}?about=statement")
+    assert "a bill" in found
+    assert "an alert" not in found
+
+
+def test_pages_are_titled_in_the_readers_language(admin_client: Client) -> None:
+    alert, delivery = make_alert(subject="<update>"), make_delivery(subject="<late>", about="report")
+    of_alert, of_delivery = (
+        admin_client.get(f"{path}{pk}/change/", HTTP_ACCEPT_LANGUAGE="zh-CN").content.decode()
+        for path, pk in ((LIST, alert.pk), (DELIVERIES, delivery.pk))
+    )
+    assert '<h1>作业失败 <span class="hd-quiet">&lt;update&gt;</span></h1>' in of_alert
+    assert "<h1>&lt;late&gt;</h1>" in of_delivery
+    assert '<div class="readonly">报告</div>' in of_delivery
