@@ -22,12 +22,13 @@ from hotdata.models.sources import Key, Source
 from hotdata.models.statements import Statement, StatementLine
 from hotdata.models.tokens import ApiToken
 from hotdata.models.totals import RunTotal, TotalsCursor
-from hotdata.models.usage import SourceUsage, TokenUsage
+from hotdata.models.usage import CallTotal, SourceUsage, TokenUsage
 
 __all__ = [
     "Alert",
     "ApiCall",
     "ApiToken",
+    "CallTotal",
     "ChangeCounter",
     "Cleaning",
     "Component",

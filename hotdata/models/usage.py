@@ -1,7 +1,8 @@
 """Usage: what was asked of each upstream, and read with each token of the API, day by day.
 
 Counted exactly, whatever becomes of single records: each batch is added in one statement, in the transaction that
-writes what it counts. A day is one of the site's time zone.
+writes what it counts. A day is one of the site's time zone. What was asked of an upstream is counted once more for
+ever: days are deleted by age, and a counter of metrics must not shrink.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Any, ClassVar, Self, TypeVar
 
-from django.db import connections, models, router
+from django.db import connections, models, router, transaction
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-Usage = TypeVar("Usage", bound="DayOfUsage")
+Usage = TypeVar("Usage", bound="Counted")
 
 
 def day_of(moment: datetime) -> date:
@@ -23,25 +24,23 @@ def day_of(moment: datetime) -> date:
     return moment.astimezone(timezone.get_default_timezone()).date()
 
 
-class DayOfUsage(models.Model):
-    """What was counted of one subject in one day."""
+class Counted(models.Model):
+    """What was counted of one subject."""
 
     OF: ClassVar[tuple[str, ...]]
     """The fields that say of what a row is, together unique."""
     COUNTED: ClassVar[tuple[str, ...]]
 
-    day = models.DateField(_("day"), help_text=_("In the time zone of the site."))
-
     class Meta:
         abstract = True
 
     @classmethod
-    def add(cls, days: Sequence[Self]) -> None:
-        """Add the counts of `days` to those on record, all or none.
+    def add(cls, counts: Sequence[Self]) -> None:
+        """Add `counts` to those on record, all or none.
 
         Rows are locked in one order, whoever adds: the caller's transaction should add nothing else after them.
         """
-        summed = _summed(days)
+        summed = _summed(counts)
         if not summed:
             return
         connection = connections[router.db_for_write(cls)]
@@ -68,16 +67,50 @@ class DayOfUsage(models.Model):
             )
 
 
-class SourceUsage(DayOfUsage):
-    """What was asked of the upstream of one source in one day. Outlives its source."""
+class DayOfUsage(Counted):
+    """What was counted of one subject in one day."""
 
-    OF = ("day", "source")
+    day = models.DateField(_("day"), help_text=_("In the time zone of the site."))
+
+    class Meta(Counted.Meta):
+        abstract = True
+
+
+class Calls(Counted):
+    """What was asked of an upstream."""
+
     COUNTED = ("calls", "failed_calls", "size")
 
-    source = models.CharField(_("source"), max_length=100)
     calls = models.PositiveBigIntegerField(_("calls"), default=0)
     failed_calls = models.PositiveBigIntegerField(_("failed calls"), default=0)
     size = models.PositiveBigIntegerField(_("size"), default=0, help_text=_("Bytes of the decoded answers."))
+
+    class Meta(Counted.Meta):
+        abstract = True
+
+
+class CallTotal(Calls):
+    """All that was ever asked of the upstream of one source. It only grows; outlives its source and the days."""
+
+    OF = ("source",)
+
+    source = models.CharField(_("source"), max_length=100, unique=True)
+
+    class Meta:
+        verbose_name = _("total of calls")
+        verbose_name_plural = _("totals of calls")
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return self.source
+
+
+class SourceUsage(DayOfUsage, Calls):
+    """What was asked of the upstream of one source in one day. Outlives its source."""
+
+    OF = ("day", "source")
+
+    source = models.CharField(_("source"), max_length=100)
 
     class Meta:
         verbose_name = _("usage of a source")
@@ -87,6 +120,18 @@ class SourceUsage(DayOfUsage):
 
     def __str__(self) -> str:
         return f"{self.source} {self.day}"
+
+    @classmethod
+    def add(cls, counts: Sequence[Self]) -> None:
+        """As any; and add them to the totals, in the same transaction."""
+        with transaction.atomic(using=router.db_for_write(cls)):
+            super().add(counts)
+            CallTotal.add([row.of_all_days for row in counts])
+
+    @property
+    def of_all_days(self) -> CallTotal:
+        """What this adds to the total of its source."""
+        return CallTotal(source=self.source, calls=self.calls, failed_calls=self.failed_calls, size=self.size)
 
 
 class TokenUsage(DayOfUsage):
@@ -113,13 +158,13 @@ class TokenUsage(DayOfUsage):
         return f"{self.token} {self.source} {self.day}"
 
 
-def _summed(days: Sequence[Usage]) -> list[Usage]:
-    """`days`, with one for each subject and day, in the order in which rows are locked."""
-    if not days:
+def _summed(counts: Sequence[Usage]) -> list[Usage]:
+    """`counts`, with one for each of what they are of, in the order in which rows are locked."""
+    if not counts:
         return []
-    model = type(days[0])
+    model = type(counts[0])
     sums: dict[Any, Usage] = {}
-    for row in days:
+    for row in counts:
         of = tuple(getattr(row, name) for name in model.OF)
         if of not in sums:
             sums[of] = model(**dict(zip(model.OF, of, strict=True)))

@@ -1,7 +1,7 @@
 """What Prometheus is told: a reading of the records, of all processes together, taken when somebody asks for it.
 
 No process counts for itself, so it doesn't matter which one is asked, and there is nothing to lose by a restart.
-Counters come from totals that outlive records (`totals`, `SourceUsage`, and Redis for what is counted at reads), all
+Counters come from totals that outlive records (`totals`, `CallTotal`, and Redis for what is counted at reads), all
 else shows how things are at this moment. Labels are names of jobs and sources, `MOST_SOURCES` and `MOST_JOBS` of them,
 and words; never keys or texts. What Redis doesn't tell is left out.
 """

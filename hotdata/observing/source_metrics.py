@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import Min, Sum
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from hotdata.exceptions import CacheUnavailable
 from hotdata.freshness import entries, gate, meters
 from hotdata.freshness.upstream import gate_of
-from hotdata.models import Source, SourceUsage
+from hotdata.models import CallTotal, Source
 from hotdata.observing.counting import OTHER
 
 MOST_SOURCES = 500
@@ -25,9 +24,8 @@ def calls() -> Iterator[Metric]:
     size = CounterMetricFamily(
         "hotdata_upstream_bytes", "What upstreams answered, in decoded bytes.", labels=["source"]
     )
-    usage = SourceUsage.objects.order_by().values("source").annotate(first=Min("id"))
-    rows = usage.annotate(all=Sum("calls"), failed=Sum("failed_calls"), bytes=Sum("size")).order_by("first")
-    counted = ((row["source"], (row["all"] - row["failed"], row["failed"], row["bytes"])) for row in rows)
+    totals = CallTotal.objects.order_by("id")
+    counted = ((row.source, (row.calls - row.failed_calls, row.failed_calls, row.size)) for row in totals)
     for source, (ok, failed, answered) in _cut(counted):
         made.add_metric([source, "ok"], ok)
         made.add_metric([source, "failed"], failed)

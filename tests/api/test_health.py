@@ -143,11 +143,11 @@ def test_without_redis_the_site_is_ready() -> None:
 def test_with_a_migration_to_come_the_site_is_not_ready() -> None:
     lead()
     recorder = MigrationRecorder(connection)
-    recorder.record_unapplied("hotdata", "0012_seal_statements")
+    recorder.record_unapplied("hotdata", "0013_totals_of_calls")
     try:
         status, state, checks = readyz()
     finally:
-        recorder.record_applied("hotdata", "0012_seal_statements")
+        recorder.record_applied("hotdata", "0013_totals_of_calls")
     assert (status, state, unwell(checks)) == (503, "down", {"migrations": "down"})
     assert readyz()[0] == 200
 

@@ -13,7 +13,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django import Settings
 
-from hotdata.models import SourceUsage, TokenUsage
+from hotdata.models import CallTotal, SourceUsage, TokenUsage
 from hotdata.models.usage import day_of
 from tests.builders import make_call
 
@@ -46,6 +46,7 @@ def test_what_is_rolled_back_was_not_added() -> None:
         SourceUsage.add([usage(calls=2)])
         transaction.set_rollback(True)
     assert not SourceUsage.objects.exists()
+    assert not CallTotal.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -62,7 +63,30 @@ def test_nobody_who_adds_at_the_same_time_is_lost() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert list(SourceUsage.objects.values_list("source", "calls")) == [("news", 80), ("stock", 80)]
+    for model in (SourceUsage, CallTotal):
+        assert set(model.objects.values_list("source", "calls")) == {("news", 80), ("stock", 80)}
+
+
+@pytest.mark.django_db
+def test_all_days_of_a_source_add_up_to_its_total() -> None:
+    SourceUsage.add([usage(calls=2, size=10), SourceUsage(day=date(2026, 11, 26), source="stock", calls=1)])
+    SourceUsage.add([usage("news", calls=1), usage(calls=3, failed_calls=1)])
+    assert list(CallTotal.objects.values_list("source", "calls", "failed_calls", "size")) == [
+        ("stock", 6, 1, 10),
+        ("news", 1, 0, 0),
+    ]
+
+
+@pytest.mark.django_db
+def test_what_was_counted_before_there_were_totals_is_added_up_by_the_update() -> None:
+    SourceUsage.add([usage("stock", calls=2), usage("news", calls=1)])
+    SourceUsage.add([SourceUsage(day=date(2026, 11, 26), source="stock", calls=3, failed_calls=1, size=7)])
+    added_up = list(CallTotal.objects.values_list("source", "calls", "failed_calls", "size"))
+    CallTotal.objects.all().delete()
+    update = importlib.import_module("hotdata.migrations.0013_totals_of_calls")
+    update.add_up(apps, SimpleNamespace(connection=connection))
+    assert list(CallTotal.objects.values_list("source", "calls", "failed_calls", "size")) == added_up
+    assert added_up == [("news", 1, 0, 0), ("stock", 5, 1, 7)]
 
 
 def test_a_day_is_one_of_the_sites_zone(settings: Settings) -> None:

@@ -124,12 +124,12 @@ def forgets_migrations() -> Iterator[None]:
 
 @pytest.mark.usefixtures("forgets_migrations")
 def test_a_migration_that_is_not_applied_is_down_and_named_until_it_is() -> None:
-    MigrationRecorder(connection).record_unapplied("hotdata", "0012_seal_statements")
+    MigrationRecorder(connection).record_unapplied("hotdata", "0013_totals_of_calls")
     assert part("migrations") == Part(
         state=Health.DOWN,
-        detail="Not applied: hotdata.0012_seal_statements. Run manage.py migrate.",
+        detail="Not applied: hotdata.0013_totals_of_calls. Run manage.py migrate.",
     )
-    MigrationRecorder(connection).record_applied("hotdata", "0012_seal_statements")
+    MigrationRecorder(connection).record_applied("hotdata", "0013_totals_of_calls")
     assert part("migrations").state == Health.OK
 
 

@@ -23,6 +23,8 @@ from hotdata.observing import metrics, source_metrics, totals
 from hotdata.observing.counting import OTHER
 from hotdata.observing.metrics import Readings, read
 from hotdata.observing.totals import roll_up
+from hotdata.retention.cleanup import CleanUp, Share
+from hotdata.retention.kinds import BY_NAME
 from tests.builders import make_job, make_run, make_source
 from tests.threads import eventually
 from tools.redis_server import RedisServer
@@ -169,6 +171,17 @@ def test_calls_are_those_of_all_days() -> None:
     samples = scraped()
     assert of(samples, "hotdata_upstream_calls_total") == {("failed", "stock"): 2, ("ok", "stock"): 8}
     assert of(samples, "hotdata_upstream_bytes_total") == {"stock": 140}
+
+
+def test_calls_go_on_to_count_when_clean_up_deletes_their_days() -> None:
+    for days in (100, 1):
+        day = (timezone.now() - timedelta(days=days)).date()
+        SourceUsage.add([SourceUsage(day=day, source="stock", calls=5, failed_calls=1, size=70)])
+    before = scraped()
+    deleted = CleanUp([Share(kind=BY_NAME["usage"], days=62)], timezone.now()).run()
+    assert [account.deleted for account in deleted] == [1]
+    for counter in ("hotdata_upstream_calls_total", "hotdata_upstream_bytes_total"):
+        assert of(scraped(), counter) == of(before, counter) != {}
 
 
 def test_reads_are_counted_for_ever_and_ages_over_the_last_minutes(redis: Redis) -> None:
