@@ -124,6 +124,13 @@ class Endpoint:
     about: str
 
     @property
+    def who(self) -> list[dict[str, list[str]]]:
+        """In whose name it can be asked for."""
+        if self.operation.is_probe:
+            return []
+        return LOGGED_IN if self.permission else [{}, *LOGGED_IN]
+
+    @property
     def types(self) -> list[Any]:
         told = self.operation
         return [kind for kind in (told.answer, told.query, told.body) if kind is not None]
@@ -174,7 +181,7 @@ def _operation(
         "description": " ".join(filter(None, [" ".join(more.split()), permission])),
         "parameters": [*_of_path(endpoint), *_of_query(told, components)],
         "responses": _responses(endpoint, schemas),
-        "security": LOGGED_IN if endpoint.permission else [{}, *LOGGED_IN],
+        "security": endpoint.who,
     }
     if told.body is not None:
         described["requestBody"] = {"required": False, "content": {JSON: {"schema": schemas[told.body]}}}
@@ -211,7 +218,7 @@ def _of_query(told: Operation, components: Mapping[str, Any]) -> Iterator[dict[s
 
 def _responses(endpoint: Endpoint, schemas: Mapping[Any, Any]) -> dict[str, Any]:
     told = endpoint.operation
-    statuses = {401, 403, 405, 429, 503}
+    statuses = {405} if told.is_probe else {401, 403, 405, 429, 503}
     if told.query is not None or told.body is not None:
         statuses |= {400, 413}
     if told.body is not None:
@@ -219,10 +226,14 @@ def _responses(endpoint: Endpoint, schemas: Mapping[Any, Any]) -> dict[str, Any]
     if endpoint.converters:
         statuses.add(404)
     errors = {status: REFUSALS[status] for status in statuses} | dict(told.errors)
-    good = {"description": "As described.", "content": {JSON: {"schema": schemas[told.answer]}}} | (
+    content = {kind: {"schema": {"type": "string"}} for kind in told.texts}
+    if told.answer is not None:
+        content = {JSON: {"schema": schemas[told.answer]}} | content
+    good = {"content": content} | (
         {"headers": {name: _header(about) for name, about in told.headers.items()}} if told.headers else {}
     )
-    return {str(told.status): good} | {
+    answers = {told.status: "As described."} | dict(told.also)
+    return {str(status): {"description": about} | good for status, about in answers.items()} | {
         str(status): _refusal(status, about, schemas) for status, about in sorted(errors.items())
     }
 

@@ -6,39 +6,80 @@ They are for everybody, and so say no more than names and states: what was seen 
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+import msgspec
 from django.http import HttpRequest, HttpResponse
 
 from hotdata.api.answers import json_answer, methods
+from hotdata.api.operations import Operation
+from hotdata.api.shapes import Seconds
 from hotdata.models.components import Health
 from hotdata.observing import readiness
 from hotdata.observing.readiness import Readiness
 
+TEXT = "text/plain"
+
+
+class Check(msgspec.Struct):
+    """What one check found, and how long it took."""
+
+    state: Health
+    seconds: Seconds
+
+
+class Ready(msgspec.Struct):
+    """How the whole is, and each of its parts."""
+
+    state: Health
+    checks: dict[str, Check]
+
+
+class ReadyQuery(msgspec.Struct):
+    """What is asked of a process."""
+
+    strict: Annotated[
+        bool, msgspec.Meta(description="Whether all has to be well, and not only what is essential.")
+    ] = False
+    format: Annotated[Literal["json", "text"], msgspec.Meta(description="`text`: one check a line.")] = "json"
+
 
 @methods("GET", "HEAD")
+@Operation(texts=(TEXT,), is_probe=True)
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Always 200, and without a look at anything: to start a process again mends no database."""
+    """Whether this process answers.
+
+    Always 200, and without a look at anything: to start a process again mends no database.
+    """
     return _unkept(_text("ok\n"))
 
 
 @methods("GET", "HEAD")
-def readyz(request: HttpRequest) -> HttpResponse:
-    """503 without the database or its migrations; with ``strict=1``, when anything isn't well.
+@Operation(
+    query=ReadyQuery,
+    answer=Ready,
+    texts=(TEXT,),
+    also={503: "It should be sent no requests; with `strict`, or something isn't well."},
+    is_probe=True,
+)
+def readyz(request: HttpRequest, asked: ReadyQuery) -> HttpResponse:
+    """Whether this process should be sent requests.
 
-    With ``format=text`` it is no JSON but lines.
+    503 without the database or its migrations; with `strict=1`, when anything isn't well.
     """
     found = readiness.look()
-    ready = found.state == Health.OK if request.GET.get("strict") == "1" else found.state != Health.DOWN
-    answer = _text(_lines(found)) if request.GET.get("format") == "text" else json_answer(_shown(found))
+    ready = found.state == Health.OK if asked.strict else found.state != Health.DOWN
+    answer = _text(_lines(found)) if asked.format == "text" else json_answer(_shown(found))
     answer.status_code = 200 if ready else 503
     return _unkept(answer)
 
 
-def _shown(found: Readiness) -> dict[str, object]:
+def _shown(found: Readiness) -> Ready:
     checks = {
-        name: {"state": seen.part.state, "seconds": round(seen.took.total_seconds(), 4)}
+        name: Check(state=seen.part.state, seconds=round(seen.took.total_seconds(), 4))
         for name, seen in found.seen.items()
     }
-    return {"state": found.state, "checks": checks}
+    return Ready(state=found.state, checks=checks)
 
 
 def _lines(found: Readiness) -> str:
@@ -50,7 +91,7 @@ def _lines(found: Readiness) -> str:
 
 
 def _text(text: str) -> HttpResponse:
-    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+    return HttpResponse(text, content_type=f"{TEXT}; charset=utf-8")
 
 
 def _unkept(answer: HttpResponse) -> HttpResponse:

@@ -11,14 +11,19 @@ from prometheus_client.registry import Collector
 
 from hotdata.api.answers import json_error, methods, staff_with
 from hotdata.api.clients import certain_address_of, is_within
+from hotdata.api.operations import Operation
 from hotdata.conf import conf
 from hotdata.observing.metrics import readings
 from hotdata.observing.totals import BeingCounted
 
 
 @methods("GET", "HEAD")
+@Operation(texts=("text/plain", "application/openmetrics-text"))
 def metrics(request: HttpRequest) -> HttpResponse:
-    """The latest reading, in the text format or, for who asks for that, as OpenMetrics."""
+    """Metrics for Prometheus: the latest reading, in the text format or, for who asks for that, as OpenMetrics.
+
+    Networks that the settings name need no token; others need one, with the permission hotdata.view_metrics.
+    """
     if is_within(certain_address_of(request), conf().metrics_networks):
         return _shown(request)
     return _for_staff(request)

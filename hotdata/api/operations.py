@@ -8,7 +8,7 @@ told by the decorators that see to them, in `answers`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,15 +28,21 @@ class Operation:
     answer shall show, or a whole answer. It may raise Refused and CacheUnavailable.
     """
 
-    answer: Any
-    """The type of what it answers with."""
+    answer: Any = None
+    """The type of what it answers with in JSON; None where it never does."""
+    texts: Sequence[str] = ()
+    """The media types in which it answers with text, or can."""
     status: int = 200
+    also: Mapping[int, str] = field(default_factory=dict)
+    """Other statuses with an answer like that, and what they mean."""
     query: type[msgspec.Struct] | None = None
     body: type[msgspec.Struct] | None = None
     errors: Mapping[int, str] = field(default_factory=dict)
     """What statuses mean here, beside those that any endpoint may answer with."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Of the answer: what they say."""
+    is_probe: bool = False
+    """Whether nobody looks who asks, or how often."""
 
     def __call__(self, view: Callable[..., Any]) -> View:
         @functools.wraps(view)
