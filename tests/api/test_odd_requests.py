@@ -1,4 +1,4 @@
-"""Whatever is sent to an endpoint, in its path, query, body or headers, it answers in JSON and not with a 5xx.
+"""Whatever is sent to an endpoint, in its path, query, body or headers, it answers as described and not with a 5xx.
 
 What schemathesis makes up for `test_openapi` goes through libraries that put it right; here the bytes are odd.
 """
@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 PATHS = description()["paths"]
 OPERATIONS = [(method.upper(), path) for path, found in PATHS.items() for method in found]
 WITH_BODY = [(method, path) for method, path in OPERATIONS if "requestBody" in PATHS[path][method.lower()]]
+TEXTS = ("/healthz", "/readyz", "/metrics")
+"""They answer with text, or can."""
 NAMES = [
     "%00", "%ff", "%ed%a0%80", "%0a", "..", ".", "%2e%2e", "a%2fb", "9" * 30, "9" * 5000, "-1", "x" * 5000, "北京",
     "%E2%80%AE", "%", "%zz", " ", "'", '"', "<b>", "{key}", "%25", "%c0%af",
@@ -82,10 +84,16 @@ def filled(path: str, *, odd: str = "") -> list[str]:
 
 
 def check(answer: Any, what: Any) -> None:
+    if answer.status_code == 503 and answer.request["PATH_INFO"] == "/readyz":
+        return  # what it was asked is whether it is ready
     assert answer.status_code < 500, what
-    if answer.status_code != 304:
+    if answer.status_code >= 400:
         assert answer["Content-Type"].startswith("application/json"), (what, answer.status_code)
-        assert answer.status_code < 400 or answer.json().keys() == {"error"}, what
+        assert answer.json().keys() == {"error"}, what
+    elif answer.status_code != 304:
+        path = answer.request["PATH_INFO"]
+        kinds = ("text/plain", "application/json") if path in TEXTS else ("application/json",)
+        assert answer["Content-Type"].startswith(kinds), (what, answer.status_code)
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[" ".join(found) for found in OPERATIONS])
@@ -129,3 +137,12 @@ def test_an_odd_method(method: str, root: Client) -> None:
         assert answer.status_code == 405, (method, address)
         assert answer["Allow"]
         check(answer, (method, address))
+
+
+@pytest.mark.parametrize(
+    "path", ["/api", "/api/nothing", "/api/nothing/", "/api/hot", "/api/jobs/", "/api//"]
+)
+def test_where_there_is_no_endpoint_below_api_json_says_so(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "There is nothing here."}
