@@ -70,20 +70,22 @@ def check_cache(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
 
 
 @checks.register("hotdata")
-def check_alert_mail(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
-    """Whom alerts are mailed to can be mailed to."""
+def check_mail(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Whom alerts and reports are mailed to can be mailed to."""
     errors: list[checks.CheckMessage] = []
-    for address in conf().alert_mail:
-        try:
-            validate_email(address)
-        except ValidationError:
-            errors.append(
-                checks.Error(
-                    f"HOTDATA_ALERT_MAIL holds {address!r}, which is no mail address.",
-                    hint="Separate addresses by commas, without names: ada@example.com,bob@example.com.",
-                    id="hotdata.E020",
+    recipients = {"HOTDATA_ALERT_MAIL": conf().alert_mail, "HOTDATA_REPORT_MAIL": conf().report_mail}
+    for setting, addresses in recipients.items():
+        for address in addresses:
+            try:
+                validate_email(address)
+            except ValidationError:
+                errors.append(
+                    checks.Error(
+                        f"{setting} holds {address!r}, which is no mail address.",
+                        hint="Separate addresses by commas, without names: ada@example.com,bob@example.com.",
+                        id="hotdata.E020",
+                    )
                 )
-            )
     return errors
 
 

@@ -20,6 +20,7 @@ from hotdata.admin.readonly import ReadOnlyAdmin
 from hotdata.alerting.components import OF_A_SOURCE
 from hotdata.alerting.findings import ABOUT_JOBS
 from hotdata.models import Alert, Delivery, Job, Notice, Source
+from hotdata.outbox.posting import alert_recipients
 from hotdata.pages import places, words
 from hotdata.pages.access import may_see
 from hotdata.pages.texts import first_line, visible
@@ -92,9 +93,12 @@ class AlertAdmin(ReadOnlyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """With the ways to what belongs to alerts and has no place in the navigation."""
-        beside = {name: may_see(request.user, name) for name in ("delivery", "silence")}
-        return super().changelist_view(request, {"beside": beside} | (extra_context or {}))
+        """With the ways to what belongs to alerts, and whether anybody is told of them."""
+        context = {
+            "beside": {name: may_see(request.user, name) for name in ("delivery", "silence")},
+            "tells_nobody": not alert_recipients(),
+        }
+        return super().changelist_view(request, context | (extra_context or {}))
 
     def render_change_form(
         self,

@@ -10,6 +10,7 @@ import pytest
 from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.utils import timezone
+from pytest_django import Settings
 
 from hotdata.models import Alert, Delivery, Notice
 from tests.builders import Staff, make_job, make_source
@@ -61,6 +62,18 @@ def test_open_alerts_come_first_and_then_those_that_were_over_last(admin_client:
     text = page(admin_client, LIST)
     names = ["is-2", "is-1", "is-3", "was-2", "was-1"]
     assert sorted(names, key=text.index) == names
+
+
+@pytest.mark.parametrize(
+    ("setting", "recipient"),
+    [("HOTDATA_ALERT_MAIL", "ada@example.com"), ("HOTDATA_ALERT_URLS", "json://127.0.0.1/")],
+)
+def test_that_nobody_is_told_is_said_while_it_is_so(
+    admin_client: Client, settings: Settings, setting: str, recipient: str
+) -> None:
+    assert "Nobody is told of alerts" in page(admin_client, LIST)
+    setattr(settings, setting, [recipient])
+    assert "Nobody is told of alerts" not in page(admin_client, LIST)
 
 
 @pytest.mark.parametrize(("state", "shown", "hidden"), [("open", "is-on", "was"), ("over", "was", "is-on")])

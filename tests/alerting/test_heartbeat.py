@@ -11,7 +11,7 @@ from pytest_django import Settings
 
 from hotdata.alerting import heartbeat
 from hotdata.alerting.heartbeat import HeartbeatFailed, beat
-from hotdata.checks import check_alert_mail, check_apprise, check_heartbeat_url, is_safe_to_call
+from hotdata.checks import check_apprise, check_heartbeat_url, check_mail, is_safe_to_call
 from hotdata.models import Component, Look
 from tests.freshness.conftest import closed_port
 from tests.outbox.servers import Webhook
@@ -122,6 +122,10 @@ def test_alert_urls_without_apprise_are_an_error_at_the_start(
     assert "s3cret" not in repr(error)
 
 
-def test_an_address_that_is_none_is_an_error_at_the_start(settings: Settings) -> None:
-    settings.HOTDATA_ALERT_MAIL = ["ada@example.com", "Ada <ada@example.com>", "x\r\nBcc: y@example.com"]
-    assert [error.id for error in check_alert_mail(None)] == ["hotdata.E020"] * 2
+@pytest.mark.parametrize("setting", ["HOTDATA_ALERT_MAIL", "HOTDATA_REPORT_MAIL"])
+def test_an_address_that_is_none_is_an_error_at_the_start(settings: Settings, setting: str) -> None:
+    addresses = ["ada@example.com", "Ada <ada@example.com>", "x\r\nBcc: y@example.com"]
+    setattr(settings, setting, addresses)
+    errors = check_mail(None)
+    assert [error.id for error in errors] == ["hotdata.E020"] * 2
+    assert all(error.msg.startswith(setting) for error in errors)

@@ -107,7 +107,8 @@ def _kept(account: Account) -> str:
         return "; ".join(f"all: {why}, {rows:,}" for why, rows in account.kept.items()) or "all, for ever"
     if not account.finished:
         return "not finished"
-    return "; ".join([f"younger than {account.days:,} days", *reasons])
+    days = "a day" if account.days == 1 else f"{account.days:,} days"
+    return "; ".join([f"younger than {days}", *reasons])
 
 
 def _age(days: int | None) -> str:
