@@ -19,7 +19,7 @@ from hotdata.admin.long_list import ChoiceFilter
 from hotdata.admin.readonly import ReadOnlyAdmin
 from hotdata.alerting.components import OF_A_SOURCE
 from hotdata.alerting.findings import ABOUT_JOBS
-from hotdata.models import Alert, Delivery, Job, Notice, Source
+from hotdata.models import Alert, Component, Delivery, Job, Notice, Source
 from hotdata.outbox.posting import alert_recipients
 from hotdata.pages import places, words
 from hotdata.pages.access import may_see
@@ -76,6 +76,7 @@ class AlertAdmin(ReadOnlyAdmin):
         page_of = {
             "job_id": _job() if may_see(request.user, "job") else nowhere,
             "source_id": _source() if may_see(request.user, "source") else nowhere,
+            "component_id": _component() if may_see(request.user, "component") else nowhere,
         }
         notices = Notice.objects.filter(alert=OuterRef("pk")).order_by().values("alert")
         failed = Count("id", filter=Q(delivery__state=Delivery.State.FAILED))
@@ -137,9 +138,11 @@ class AlertAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("subject"))
     def about(self, alert: Any) -> SafeString:
-        """With a link to the job or the source, where there is one that may be seen."""
+        """With a link to the job, the source or the component, where there is one that may be seen."""
         if alert.kind in ABOUT_JOBS:
             page = places.job(alert.job_id) if alert.job_id else ""
+        elif alert.kind == Alert.Kind.COMPONENT and not alert.subject.startswith(OF_A_SOURCE):
+            page = places.component(alert.component_id) if alert.component_id else ""
         else:
             page = places.source(alert.source_id) if alert.source_id else ""
         if not page:
@@ -186,6 +189,10 @@ class AlertAdmin(ReadOnlyAdmin):
 
 def _job() -> Subquery:
     return Subquery(Job.objects.filter(name=OuterRef("subject")).values("pk")[:1])
+
+
+def _component() -> Subquery:
+    return Subquery(Component.objects.filter(name=OuterRef("subject")).values("pk")[:1])
 
 
 def _source() -> Subquery:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from hotdata.models import Alert, Delivery, Notice
-from tests.builders import Staff, make_job, make_source
+from tests.builders import Staff, make_component, make_job, make_source
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clear_cache")]
 LIST, DELIVERIES = "/admin/hotdata/alert/", "/admin/hotdata/delivery/"
@@ -94,18 +94,26 @@ def test_alerts_are_filtered_by_kind_and_anything_else_is_refused(admin_client: 
     assert admin_client.get(f"{LIST}?kind=x").status_code == 302
 
 
-def test_a_row_leads_to_the_job_or_the_source_for_whom_may_see_it(admin_client: Client, staff: Staff) -> None:
+def test_a_row_leads_to_the_job_the_source_or_the_component_for_whom_may_see_it(
+    admin_client: Client, staff: Staff
+) -> None:
     job, source = make_job(name="update"), make_source(name="stock")
     make_alert()
     make_alert("stale", "stock")
     make_alert("component", "source:stock")
     make_alert("failing", "gone")
+    make_source(name="redis")  # the component has the same name
+    component = make_component(name="redis", state="down")
+    make_alert("component", "redis")
     text = page(admin_client, LIST)
     assert f'<a href="/admin/hotdata/job/{job.pk}/change/">update</a>' in text
+    assert f'<a href="/admin/hotdata/component/{component.pk}/change/">redis</a>' in text
     assert f'<a href="/admin/hotdata/source/{source.pk}/change/">stock</a>' in text
     assert f'<a href="/admin/hotdata/source/{source.pk}/change/">source:stock</a>' in text
     assert ">gone</a>" not in text
-    assert "/hotdata/job/" not in page(staff("view_alert"), LIST)
+    shown = page(staff("view_alert"), LIST)
+    for kind in ("job", "source", "component"):
+        assert f"/hotdata/{kind}/" not in shown
 
 
 def test_an_alert_shows_what_was_told_of_it_and_how_that_went(admin_client: Client) -> None:
