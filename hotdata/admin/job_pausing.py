@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from hotdata.models.pauses import NOTE_LIMIT
 from hotdata.text import is_number
+from hotdata.triggers.zones import is_in_range
 
 NAMED = 50
 """Jobs that the page names; the others are counted."""
@@ -54,13 +55,11 @@ class PauseForm(forms.Form):
         until: datetime | None = self.cleaned_data["until"]
         if until is None:
             return None
-        try:
-            until = until.astimezone(UTC)
-        except OverflowError as error:
-            raise forms.ValidationError(_("The time is out of range.")) from error
+        if not is_in_range(until):
+            raise forms.ValidationError(_("The time is out of range."))
         if until <= timezone.now():
             raise forms.ValidationError(_("This lies in the past: the pause would have ended."))
-        return until
+        return until.astimezone(UTC)
 
 
 def named(jobs: Sequence[Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from django.views.decorators.http import require_POST
 
 from hotdata.models import Silence
 from hotdata.models.pauses import NOTE_LIMIT
+from hotdata.triggers.zones import is_in_range
 
 
 class SilenceForm(forms.Form):
@@ -34,13 +35,12 @@ class SilenceForm(forms.Form):
     )
 
     def clean_until(self) -> datetime:
-        try:
-            until: datetime = self.cleaned_data["until"].astimezone(UTC)
-        except OverflowError as error:
-            raise forms.ValidationError(_("The time is out of range.")) from error
+        until: datetime = self.cleaned_data["until"]
+        if not is_in_range(until):
+            raise forms.ValidationError(_("The time is out of range."))
         if until <= timezone.now():
             raise forms.ValidationError(_("This lies in the past: the silence would have ended."))
-        return until
+        return until.astimezone(UTC)
 
 
 class Silencing(admin.ModelAdmin):

@@ -27,6 +27,7 @@ from hotdata.models.runs import Cause, State
 from hotdata.models.schedules import Kind
 from hotdata.observing.jobs import JobHealth, JobStatus, job_statuses, with_health
 from hotdata.pages.access import may_see
+from hotdata.triggers.zones import is_in_range
 
 
 class JobQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -174,13 +175,11 @@ def _found(asked: JobQuery, now: datetime) -> QuerySet[Any]:
 def _until(body: PauseRequest) -> datetime | None:
     if body.until is None:
         return None
-    try:
-        until = body.until.astimezone(UTC)
-    except OverflowError as error:
-        raise Refused(400, "until: the time is out of range.") from error
-    if until <= timezone.now():
+    if not is_in_range(body.until):
+        raise Refused(400, "until: the time is out of range.")
+    if body.until <= timezone.now():
         raise Refused(400, "until: this lies in the past, the pause would have ended.")
-    return until
+    return body.until.astimezone(UTC)
 
 
 def _set_paused(request: HttpRequest, job: Job, *, paused: bool, **why: Any) -> shapes.Job:

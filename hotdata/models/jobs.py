@@ -27,6 +27,7 @@ from hotdata.models.policies import Policies
 from hotdata.models.runs import WAITING, Cause, Run, State
 from hotdata.models.schedules import LONGEST_OFFSET, Kind, Schedule, Timetable, jitter_too_long
 from hotdata.triggers import Trigger, stable_offset
+from hotdata.triggers.zones import is_in_range
 
 NOTHING = timedelta(0)
 
@@ -156,7 +157,8 @@ class Job(Policies, Pausable):
             retry_delay=NOTHING,
             retry_delay_max=NOTHING,
         )
-        # A duration that is out of all bounds would overflow the arithmetic of due times.
+        # What is out of all bounds would overflow the arithmetic of due times.
+        errors |= self._check_moments()
         errors |= self._check_task() | self._check_pause() | ({} if errors else self._check_trigger())
         if self.jitter is not None and self.jitter > LONGEST_OFFSET:
             errors["jitter"] = jitter_too_long()
@@ -164,6 +166,15 @@ class Job(Policies, Pausable):
             errors["retry_delay_max"] = gettext("The longest retry delay is shorter than the first one.")
         if errors:
             raise ValidationError(errors)
+
+    def _check_moments(self) -> dict[str, str]:
+        """What no page could show in the site's time zone; a form has it in that zone, and a file in any."""
+        moments = {name: getattr(self, name) for name in ("run_at", "starts_at", "ends_at", "paused_until")}
+        return {
+            name: gettext("The time is out of range.")
+            for name, moment in moments.items()
+            if moment is not None and not is_in_range(moment)
+        }
 
     def _check_trigger(self) -> dict[str, str]:
         try:

@@ -27,6 +27,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from hotdata.models.history import MAX_NAME
+from hotdata.triggers.zones import is_in_range
 
 FORM = re.compile(r"hd_[0-9a-f]{8}_[0-9a-f]{64}")
 BEGINNING = re.compile(r"hd_([0-9a-f]{8})")
@@ -118,7 +119,11 @@ class ApiToken(models.Model):
         return secret
 
     def clean(self) -> None:
-        if self._state.adding and self.expires_at is not None and self.expires_at <= timezone.now():
+        if not self._state.adding or self.expires_at is None:
+            return
+        if not is_in_range(self.expires_at):
+            raise ValidationError({"expires_at": _("The time is out of range.")})
+        if self.expires_at <= timezone.now():
             raise ValidationError({"expires_at": _("That lies in the past.")})
 
     @property

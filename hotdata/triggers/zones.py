@@ -49,6 +49,11 @@ class Stretch:
         return (wall - self.offset).replace(tzinfo=UTC)
 
 
+def is_in_range(instant: datetime) -> bool:
+    """Whether the clocks of all time zones can show `instant`, which is aware."""
+    return EARLIEST <= instant <= LATEST
+
+
 def load_zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(name)

@@ -552,6 +552,7 @@ def test_what_is_asked_keeps_the_filters(staff: Staff) -> None:
         ({"until": "2001-01-01T00:00"}, "This lies in the past"),
         ({"until": "tomorrow"}, "Enter a valid date/time."),
         ({"until": "9999-12-31T23:59-12:00"}, "The time is out of range."),
+        ({"until": "9999-12-31T23:59Z"}, "The time is out of range."),
     ],
 )
 def test_a_pause_that_can_not_be_is_refused_at_its_field(

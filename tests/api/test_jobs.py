@@ -270,6 +270,10 @@ def test_a_job_that_cannot_be_scheduled_cannot_be_resumed(staff: Staff) -> None:
         ({"until": "2020-01-01T00:00:00Z"}, "until: this lies in the past"),
         ({"until": "2999-01-01T00:00:00"}, "until: Expected `datetime` with a timezone component."),
         ({"until": "9999-12-31T23:59:59-12:00"}, "until: the time is out of range."),
+        (
+            {"until": "9999-12-31T23:59:59Z"},
+            "until: the time is out of range.",
+        ),  # in Shanghai it is year 10,000
         ({"until": "0001-01-01T00:00:00+12:00"}, "until: the time is out of range."),
         ({"until": "tomorrow"}, "until: Invalid RFC3339 encoded datetime."),
         ({"until": 5}, "until: Expected `datetime | null`, got `int`."),

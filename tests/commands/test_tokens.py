@@ -90,6 +90,7 @@ def test_a_token_may_expire_at_a_time_of_the_site(
         (["ada", "ci", "--expires", "soon"], "--expires: 'soon' is no time that can be read."),
         (["ada", "ci", "--expires", "0d"], "lies in the past."),
         (["ada", "ci", "--expires", "2020-01-01"], "lies in the past."),
+        (["ada", "ci", "--expires", "9999-12-31T23:59:59+00:00"], "The time is out of range."),
         (["ada", "ci", "--expires", "90x"], "is no time that can be read."),
         (["ada", "ci", "--expires", "999999999999d"], "is no time that can be read."),
     ],

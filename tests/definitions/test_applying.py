@@ -292,6 +292,10 @@ def test_all_that_is_wrong_is_told_at_once_and_nothing_is_written() -> None:
         (BOTH.replace("/{key}", "/"), "line 5: sources.s.path: "),
         (BOTH + "    time_zone: Mars/Olympus\n", "line 13: jobs.j.time_zone: "),
         (BOTH + "    timeout: -5\n", "line 13: jobs.j.timeout: "),
+        (
+            BOTH + "    ends_at: 9999-12-31T23:59:59+00:00\n",
+            "line 13: jobs.j.ends_at: The time is out of range.",
+        ),
         (BOTH + "    overlap: maybe\n", "line 13: jobs.j.overlap: "),
         (BOTH + "    task: nothing\n", "line 13: jobs.j.task: this is there twice"),
     ],
