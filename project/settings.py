@@ -269,6 +269,8 @@ SECURE_HSTS_SECONDS = 30 * 24 * 3600 if SECURE_COOKIES else 0
 if read_bool("BEHIND_TLS_PROXY", False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "project.debugging.WithoutSecrets"
+
 # All that a page may load comes from this site: no script, style or handler stands in the page itself, and no nonce
 # is needed, which would make answers differ that caches may share.
 CONTENT_POLICY = {

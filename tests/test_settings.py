@@ -22,6 +22,12 @@ from project import settings
 print(json.dumps({name: getattr(settings, name, None) for name in sys.argv[1:]}, default=str))
 """
 CHECK = "import sys; from django.core import management as m; m.execute_from_command_line(['', 'check', *sys.argv[1:]])"
+ERROR_PAGE = """
+import os, django
+django.setup()
+from django.test import Client
+print(Client().get("/admin/login/", **os.environ, HTTP_HOST="elsewhere.example.com").content.decode())
+"""
 LOAD = "from hotdata.conf import load; load()"
 
 
@@ -182,6 +188,23 @@ def test_debugging_works_without_tls_unless_told_otherwise() -> None:
     names = ("DEBUG", "SESSION_COOKIE_SECURE", "SECURE_HSTS_SECONDS")
     assert show(*names, DEBUG="on") == dict(zip(names, (True, False, 0), strict=True))
     assert show(*names, DEBUG="1", SECURE_COOKIES="1") == dict(zip(names, (True, True, 2592000), strict=True))
+
+
+def test_the_page_of_an_error_shows_no_password_while_debugging() -> None:
+    """Also not of the environment, which the development server passes on with each request."""
+    urls = {
+        "DATABASE_URL": f"postgres://hotdata:{PASSWORD}@db.example.com/hotdata",
+        "REDIS_URL": f"redis://:{PASSWORD}@redis.example.com/0",
+        "EMAIL_URL": f"smtp+tls://robot:{PASSWORD}@mail.example.com:587",
+        "HOTDATA_ALERT_URLS": f"slack://{PASSWORD}/token",
+        "HOTDATA_HEARTBEAT_URL": f"https://hc.example.com/{PASSWORD}",
+        "HOTDATA_SECRET_STOCKS": PASSWORD,
+    }
+    done = run(ERROR_PAGE, DEBUG="on", **urls)
+    assert done.returncode == 0, done.stderr
+    for name in urls:
+        assert name in done.stdout
+    assert PASSWORD not in done.stdout
 
 
 def test_a_proxy_is_trusted_only_when_there_is_one() -> None:
