@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from hotdata.exceptions import NotOver
+from hotdata.triggers.zones import is_in_range
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SETTLING = timedelta(minutes=1)
@@ -134,7 +135,7 @@ def parse(text: str, length: Length) -> Period:
         else:
             day = date.fromisoformat(text if length == Length.DAY else f"{text}-01")
         period = containing(day, length)
-        if period.start < period.end:  # both can be told: not at the ends of the calendar
+        if is_in_range(period.start):  # the one before it has a start, too
             return period
         raise ValueError(text)
     except (ValueError, OverflowError) as error:

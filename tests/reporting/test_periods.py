@@ -46,7 +46,19 @@ def test_a_name_and_its_period_say_the_same(length: Length, name: str, first: da
 
 @pytest.mark.parametrize("length", Length)
 @pytest.mark.parametrize(
-    "text", ["", "2026", "2026-13", "2026-02-30", "2026-W54", "9999-12", "0001-01-01", "２０２６-11", "x"]
+    "text",
+    [
+        "",
+        "2026",
+        "2026-13",
+        "2026-02-30",
+        "2026-W54",
+        "9999-12",
+        "0001-W01",
+        "0001-01-01",
+        "２０２６-11",
+        "x",
+    ],
 )
 def test_what_names_no_period_is_refused(settings: Settings, length: Length, text: str) -> None:
     settings.TIME_ZONE = "Asia/Shanghai"
