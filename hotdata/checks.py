@@ -15,6 +15,11 @@ from django.core.validators import validate_email
 from hotdata.conf import conf
 
 LOCAL = ("localhost", "127.0.0.1")
+REACH_NOBODY = {
+    f"django.core.mail.backends.{name}.EmailBackend": words
+    for name, words in {"console": "is printed", "dummy": "is thrown away"}.items()
+}
+"""Mail backends of Django's for development, which take all that there is to send, and what becomes of it."""
 
 
 def is_safe_to_call(url: str) -> bool:
@@ -130,4 +135,19 @@ def check_sqlite(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
         for alias, database in settings.DATABASES.items()
         if database["ENGINE"].endswith("sqlite3")
         and database.get("OPTIONS", {}).get("transaction_mode") != "IMMEDIATE"
+    ]
+
+
+@checks.register("hotdata")
+def check_mail_goes_out(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
+    """Who is to be told of alerts is not told by a backend that says of each mail that it was sent."""
+    words = REACH_NOBODY.get(settings.EMAIL_BACKEND)
+    if words is None or not (conf().alert_mail or conf().report_mail):
+        return []
+    return [
+        checks.Warning(
+            f"There is no mail server: mail to HOTDATA_ALERT_MAIL and HOTDATA_REPORT_MAIL {words}.",
+            hint="Set EMAIL_URL, such as smtp+tls://user:password@mail.example.com:587.",
+            id="hotdata.W020",
+        )
     ]

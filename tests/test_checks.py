@@ -121,3 +121,21 @@ def test_in_the_projects_order_the_pages_that_run_pickles_are_gone() -> None:
     admin.autodiscover()
     assert not admin.site.is_registered(DjangoJob)
     assert not admin.site.is_registered(DjangoJobExecution)
+
+
+@pytest.mark.parametrize("setting", ["HOTDATA_ALERT_MAIL", "HOTDATA_REPORT_MAIL"])
+@pytest.mark.parametrize(("backend", "said"), [("console", "is printed"), ("dummy", "is thrown away")])
+def test_mail_that_reaches_nobody_is_warned_of(setting: str, backend: str, said: str) -> None:
+    backend = f"django.core.mail.backends.{backend}.EmailBackend"
+    with override_settings(EMAIL_BACKEND=backend, **{setting: ["ada@example.com"]}):
+        message = found()["hotdata.W020"]
+    assert message.level == checks.WARNING
+    assert said in message.msg
+    with override_settings(EMAIL_BACKEND=backend):
+        assert found() == {}
+
+
+def test_mail_that_goes_to_a_server_is_not_warned_of() -> None:
+    backend = "django.core.mail.backends.smtp.EmailBackend"
+    with override_settings(EMAIL_BACKEND=backend, HOTDATA_ALERT_MAIL=["ada@example.com"]):
+        assert found() == {}
