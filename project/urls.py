@@ -6,6 +6,8 @@ from django.views.generic import RedirectView
 
 from hotdata.api.answers import not_found
 
+handler500 = "hotdata.api.answers.server_error"
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("", include("hotdata.api.urls")),

@@ -19,6 +19,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from django.utils import timezone
 from django.utils.decorators import decorator_from_middleware
 from django.utils.translation import override
+from django.views import defaults
 
 from hotdata.api.callers import count_address, identify, token_of
 from hotdata.conf import conf
@@ -175,6 +176,13 @@ def _nothing_here(request: HttpRequest) -> HttpResponse:
 def not_found(request: HttpRequest) -> HttpResponse:
     """What no other path leads to."""
     return _in_json(_nothing_here, request)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """A site's ``handler500``: JSON for the endpoints here, and Django's page for all else. Django has logged it."""
+    if request.resolver_match is None or "hotdata" not in request.resolver_match.app_names:
+        return defaults.server_error(request)
+    return json_error("Something is broken here. The log says what.", status=500)
 
 
 class _CsrfCheck(CsrfViewMiddleware):

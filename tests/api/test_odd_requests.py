@@ -146,3 +146,23 @@ def test_where_there_is_no_endpoint_below_api_json_says_so(client: Client, path:
     answer = client.get(path)
     assert answer.status_code == 404
     assert answer.json() == {"error": "There is nothing here."}
+
+
+def test_what_breaks_is_told_in_json_to_programs_and_on_a_page_to_people(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("with a secret in it")
+
+    root.raise_request_exception = False
+    monkeypatch.setattr("hotdata.api.jobs.job_statuses", broken)
+    monkeypatch.setattr("hotdata.api.admin_paths._shown", broken)
+    for path in ("/api/jobs", "/api/jobs/known", "/admin/scheduled-jobs"):
+        answer = root.get(path)
+        assert answer.status_code == 500
+        assert answer.json() == {"error": "Something is broken here. The log says what."}
+    monkeypatch.setattr("hotdata.pages.dashboard.health.worst_first", broken)
+    answer = root.get("/admin/")
+    assert answer.status_code == 500
+    assert answer["Content-Type"].startswith("text/html")
+    assert b"secret" not in answer.content
