@@ -1,14 +1,18 @@
 """Sheets: rows as CSV that spreadsheets open, and that does nothing in them.
 
-Cells that a spreadsheet would take for a formula begin with an apostrophe. The text is UTF-8 with a byte order mark,
-without which Excel takes it for something else. Times are ISO 8601 with their offset, durations are seconds, and
-decimals have all their digits and no exponent.
+Cells that a spreadsheet would take for a formula begin with an apostrophe. So do parts of cells that it would take for
+cells of their own: where people write decimals with a comma, Excel takes semicolons for what is between cells, and then
+the quotes around a cell for a part of its text, in which each line break begins another row.
+
+The text is UTF-8 with a byte order mark, without which Excel takes it for something else. Times are ISO 8601 with their
+offset, durations are seconds, and decimals have all their digits and no exponent.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -18,7 +22,8 @@ from django.utils import timezone
 
 MARK = "\ufeff"
 """What a file begins with."""
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+FORMULA = re.compile(r"\A *(?=[=+\-@\t\r\n＝＋－＠])")
+INNER_FORMULA = re.compile(r"([;\t\r\n][ \"]*)(?=[=+\-@＝＋－＠])")
 
 
 def lines(rows: Iterable[Sequence[Any]]) -> str:
@@ -40,5 +45,6 @@ def cell(value: Any) -> Any:
         case Decimal():
             return format(value, "f")
         case str():
-            return "'" + value if value.lstrip(" ").startswith(FORMULA) else value
+            harmless = INNER_FORMULA.sub(r"\1'", value)
+            return f"'{harmless}" if FORMULA.match(value) else harmless
     return value
