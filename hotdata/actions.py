@@ -15,11 +15,16 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.db import models, transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
+from hotdata.exceptions import TooManyRuns
 from hotdata.freshness import demands, wants
 from hotdata.models import Job, Run, Source
 from hotdata.models.history import name_of
-from hotdata.models.runs import Cause
+from hotdata.models.runs import ACTIVE, Cause
+
+MOST_RUNS = 10
+"""Runs of one job that people have asked for and that have not ended: half of the workers that a scheduler has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +50,31 @@ def run_now(
     params: dict[str, Any] | None = None,
     instead: dict[str, Any] | None = None,
 ) -> Run:
-    """Ask for a run in the actor's name, as `Job.request_run` does. Raises UnknownTask, BadParams."""
+    """Ask for a run in the actor's name, as `Job.request_run` does. Raises UnknownTask, BadParams, TooManyRuns."""
     with transaction.atomic():
+        _check_place(job)
         run = job.request_run(cause, by=actor.name, params=params, instead=instead)
         _log(actor, job, f"Run now: run {run.pk}.")
     return run
+
+
+def run_again(actor: Actor, run: Run, job: Job) -> Run:
+    """Ask for a run of `job`, whose `run` was, with the same parameters. Raises what `run_now` does."""
+    with transaction.atomic():
+        _check_place(job)
+        again = job.request_run(Cause.MANUAL, by=actor.name, params=run.params)
+        _log(actor, run, f"Run again: run {again.pk}.")
+    return again
+
+
+def _check_place(job: Job) -> None:
+    """Raise TooManyRuns when the job has `MOST_RUNS` already. A few more than that, asked for at once, do no harm."""
+    asked_for = Run.objects.of_job(job.name).filter(state__in=ACTIVE, cause__in=[Cause.MANUAL, Cause.API])
+    if asked_for.count() >= MOST_RUNS:
+        raise TooManyRuns(
+            _("%(n)d of its runs that people asked for have not ended: wait for them, or cancel some.")
+            % {"n": MOST_RUNS}
+        )
 
 
 def set_paused(

@@ -101,6 +101,10 @@ class BadResult(HotdataError):
     permanent = True
 
 
+class TooManyRuns(HotdataError):
+    """People have asked for so many runs of a job that wait or run that no more are taken for now."""
+
+
 class RunCancelled(HotdataError):
     """Raised inside a task, at its next look at ``current_run()``, after somebody cancelled the run."""
 

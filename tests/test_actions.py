@@ -12,6 +12,7 @@ from django.db import OperationalError
 
 from hotdata import actions
 from hotdata.actions import Actor
+from hotdata.exceptions import TooManyRuns
 from hotdata.freshness import demands, wants
 from hotdata.models import Job, Run
 from hotdata.models.runs import Cause, State
@@ -36,6 +37,22 @@ def test_a_run_is_asked_for_in_somebodys_name(actor: Actor) -> None:
     run = actions.run_now(actor, make_job(name="update"), Cause.API)
     assert (run.state, run.cause, run.requested_by) == (State.QUEUED, Cause.API, "ada")
     assert logged() == [("ada", "update", f"Run now: run {run.pk}.")]
+
+
+def test_people_get_so_many_runs_of_a_job_at_a_time_and_the_schedule_gets_its_own(actor: Actor) -> None:
+    job, other = make_job(name="update"), make_job(name="other")
+    for state in (State.QUEUED, State.RUNNING, State.RETRYING):
+        make_run(job, state=state, cause=Cause.RECOVERY)
+    asked = [actions.run_now(actor, job, Cause.API) for _ in range(actions.MOST_RUNS)]
+    with pytest.raises(TooManyRuns, match="10 of its runs that people asked for have not ended"):
+        actions.run_now(actor, job, Cause.API)
+    with pytest.raises(TooManyRuns):
+        actions.run_again(actor, asked[0], job)
+    assert Run.objects.of_job("update").count() == actions.MOST_RUNS + 3
+    actions.run_now(actor, other, Cause.API)
+    assert actions.cancel(actor, asked[0])
+    actions.run_again(actor, asked[0], job)
+    assert logged()[-1][2] == f"Run again: run {Run.objects.latest('id').pk}."
 
 
 def test_a_pause_says_who_made_it_and_is_logged_once(actor: Actor) -> None:
@@ -78,10 +95,11 @@ def test_the_name_on_record_may_say_more_than_the_users(actor: Actor) -> None:
     "act",
     [
         lambda actor, job, run: actions.run_now(actor, job, Cause.API),
+        lambda actor, job, run: actions.run_again(actor, run, job),
         lambda actor, job, run: actions.set_paused(actor, job, paused=True),
         lambda actor, job, run: actions.cancel(actor, run),
     ],
-    ids=["run", "pause", "cancel"],
+    ids=["run", "again", "pause", "cancel"],
 )
 def test_what_cannot_be_logged_is_not_done(
     act: Callable[..., Any], actor: Actor, monkeypatch: pytest.MonkeyPatch

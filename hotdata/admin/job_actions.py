@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from hotdata import actions
 from hotdata.actions import Actor
-from hotdata.exceptions import BadParams, BadTrigger, UnknownTask
+from hotdata.exceptions import BadParams, BadTrigger, TooManyRuns, UnknownTask
 from hotdata.models import Job, Run
 from hotdata.models.runs import Cause
 
@@ -40,7 +40,7 @@ class JobActions(admin.ModelAdmin):
         """
         try:
             run = actions.run_now(Actor.of(request), job, Cause.MANUAL, instead=params)
-        except (BadParams, UnknownTask) as error:
+        except (BadParams, UnknownTask, TooManyRuns) as error:
             self.message_user(request, f"{job}: {error}", messages.ERROR)
             return None
         if tell:

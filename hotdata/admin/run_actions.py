@@ -16,9 +16,9 @@ from django.views.decorators.http import require_POST
 
 from hotdata import actions
 from hotdata.actions import Actor
-from hotdata.exceptions import BadParams, UnknownTask
+from hotdata.exceptions import BadParams, TooManyRuns, UnknownTask
 from hotdata.models import Run
-from hotdata.models.runs import ACTIVE, Cause
+from hotdata.models.runs import ACTIVE
 
 
 class RunActions(admin.ModelAdmin):
@@ -113,11 +113,10 @@ class RunActions(admin.ModelAdmin):
             ) % {"run": run}
         else:
             try:
-                again = job.request_run(Cause.MANUAL, by=request.user.get_username(), params=run.params)
-            except (BadParams, UnknownTask) as error:
+                again = actions.run_again(Actor.of(request), run, job)
+            except (BadParams, UnknownTask, TooManyRuns) as error:
                 why = _("%(run)s can't be run again: %(why)s") % {"run": run, "why": error}
             else:
-                self.log_change(request, run, f"Run again: run {again.pk}.")
                 text = _("%(job)s: run %(id)d is queued.") % {"job": job, "id": again.pk}
                 self.message_user(request, text, messages.SUCCESS)
                 return again

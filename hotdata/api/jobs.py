@@ -19,7 +19,7 @@ from hotdata.api.asking import Nothing, Refused
 from hotdata.api.cursors import Cursor, Limit, Page, cursor_at, name_at
 from hotdata.api.operations import Operation
 from hotdata.api.shapes import moment, seconds
-from hotdata.exceptions import BadParams, BadTrigger, UnknownTask
+from hotdata.exceptions import BadParams, BadTrigger, TooManyRuns, UnknownTask
 from hotdata.models import Job
 from hotdata.models.pauses import NOTE_LIMIT
 from hotdata.models.policies import Isolation, Overlap
@@ -46,6 +46,9 @@ class PauseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     note: Annotated[str, msgspec.Meta(max_length=NOTE_LIMIT)] = ""
     until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     """The pause ends then by itself; without, when somebody resumes the job."""
+
+
+TOO_MANY_RUNS = {409: f"{actions.MOST_RUNS} runs of the job that people asked for have not ended."}
 
 
 class TriggerRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,6 +124,7 @@ def resume(request: HttpRequest, name: str, body: Nothing) -> shapes.Job:
     body=TriggerRequest,
     answer=shapes.QueuedRun,
     status=202,
+    errors=TOO_MANY_RUNS,
     headers={"Location": "Where the run is."},
 )
 def trigger(request: HttpRequest, name: str, body: TriggerRequest) -> HttpResponse:
@@ -139,6 +143,8 @@ def trigger_job(request: HttpRequest, job: Job, body: TriggerRequest) -> HttpRes
         run = actions.run_now(actions.Actor.of(request), job, Cause.API, params=body.params)
     except (BadParams, UnknownTask) as error:
         raise Refused(400, str(error)) from error
+    except TooManyRuns as error:
+        raise Refused(409, str(error)) from error
     answer = json_answer(shapes.QueuedRun(run=run.pk, job=job.name, state=State(run.state)), status=202)
     answer["Location"] = reverse("hotdata:run", args=[run.pk])
     return answer

@@ -11,6 +11,7 @@ from django.db import OperationalError
 from django.test import Client
 from django.utils import timezone
 
+from hotdata import actions
 from hotdata.api import jobs
 from hotdata.models import ChangeCounter, Job, Run
 from hotdata.models.runs import Cause, State
@@ -321,6 +322,16 @@ def test_parameters_that_do_not_fit_and_tasks_that_are_gone_are_400(staff: Staff
         make_job(name="gone", task=task)
     assert task in refused(post(client, f"{LIST}/gone/trigger"), 400)
     assert not Run.objects.exists()
+
+
+def test_a_token_or_a_user_who_triggers_without_end_is_409(staff: Staff) -> None:
+    client = staff("run_job")
+    make_job(name="update")
+    for _ in range(actions.MOST_RUNS):
+        assert post(client, f"{LIST}/update/trigger").status_code == 202
+    assert "have not ended" in refused(post(client, f"{LIST}/update/trigger"), 409)
+    assert "have not ended" in refused(post(client, "/admin/jobs/update/trigger"), 409)
+    assert Run.objects.count() == actions.MOST_RUNS
 
 
 def test_a_database_that_fails_half_way_leaves_no_run(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
