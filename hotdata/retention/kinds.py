@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.db import models
 from django.db.models import Q, QuerySet
 from django.utils import timezone
@@ -41,6 +42,7 @@ NOT_COUNTED = "are not in the totals of the metrics yet"
 OPEN = "are open"
 WAITING = "wait to be sent"
 EDITS = "edit history is never deleted"
+ACTIONS = "what people did is never deleted"
 ISSUED = "issued statements are never deleted"
 REPORTS = "reports outlive the records that they count"
 
@@ -165,6 +167,7 @@ NEVER = (
         models=(Job.history.model, Source.history.model, Key.history.model, PriceList.history.model),
         why=EDITS,
     ),
+    Untouched(name="actions", models=(LogEntry,), why=ACTIONS),
     Untouched(name="statements", models=(Statement,), why=ISSUED),
     Untouched(name="reports", models=(Report,), why=REPORTS),
 )

@@ -56,6 +56,7 @@ def test_it_says_for_each_kind_what_it_deleted_and_what_it_kept_and_why() -> Non
         "deliveries": "0 younger than 90 days",
         "usage": "0 younger than 1,096 days",
         "edits": "0 all: edit history is never deleted, 2",
+        "actions": "0 all: what people did is never deleted, 0",
         "statements": "0 all: issued statements are never deleted, 0",
         "reports": "0 all: reports outlive the records that they count, 0",
     }

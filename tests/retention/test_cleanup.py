@@ -7,11 +7,13 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection, models
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
+from hotdata.actions import Actor, run_now
 from hotdata.conf import RETAINED
 from hotdata.models import (
     Alert,
@@ -29,10 +31,10 @@ from hotdata.models import (
     Statement,
     TokenUsage,
 )
-from hotdata.models.runs import ACTIVE, FINISHED, State
+from hotdata.models.runs import ACTIVE, FINISHED, Cause, State
 from hotdata.retention import cleanup
 from hotdata.retention.cleanup import NOTABLE, TTL, Account, CleaningAlready, CleanUp, shares, untouched
-from hotdata.retention.kinds import EDITS, ISSUED, KINDS, NOT_ENDED, OPEN, REPORTS, WAITING
+from hotdata.retention.kinds import ACTIONS, EDITS, ISSUED, KINDS, NOT_ENDED, OPEN, REPORTS, WAITING
 from hotdata.retention.pace import Pace
 from tests.builders import issue_statement, make_call, make_job, make_report, make_run
 
@@ -235,6 +237,15 @@ def test_edits_are_kept_for_ever_and_told() -> None:
     clean_up(*RETAINED, days=62)
     assert Account(kind="edits", days=None, kept={EDITS: 2}) in untouched()
     assert Job.history.count() == 2
+
+
+def test_what_people_did_is_kept_for_ever_and_told(django_user_model: Any) -> None:
+    ada = Actor(user_id=django_user_model.objects.create(username="ada").pk, name="ada")
+    run_now(ada, make_job(), Cause.API)
+    LogEntry.objects.update(action_time=timezone.now() - 10_000 * DAY)
+    clean_up(*RETAINED, days=62)
+    assert Account(kind="actions", days=None, kept={ACTIONS: 1}) in untouched()
+    assert LogEntry.objects.exists()
 
 
 def test_runs_of_jobs_that_are_gone_are_cleaned_up_by_age_like_all_others() -> None:

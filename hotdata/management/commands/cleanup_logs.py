@@ -28,9 +28,9 @@ examples:
   manage.py cleanup_logs --dry-run
   manage.py cleanup_logs --kind runs calls --days 30
 
-Runs that have not ended are kept whatever their age, and so are open alerts, messages that wait to be sent, and the
-edit history. Of a job with "keep runs" only so many finished runs are kept, and those marked notable. --days without
---kind leaves alone what is kept for ever, and usage, from which statements are made.
+Runs that have not ended are kept whatever their age, and so are open alerts, messages that wait to be sent, and what
+people edited and did. Of a job with "keep runs" only so many finished runs are kept, and those marked notable.
+--days without --kind leaves alone what is kept for ever, and usage, from which statements are made.
 
 It deletes in small batches with rests between them, so that it can be called while everything else is at work; only
 one clean-up works at a time. Ctrl-C or SIGTERM stop it after the batch: it says what it has done until then, exits
