@@ -24,7 +24,7 @@ from hotdata.models.history import name_of
 from hotdata.models.runs import ACTIVE, Cause
 
 MOST_RUNS = 10
-"""Runs of one job that people have asked for and that have not ended: half of the workers that a scheduler has."""
+"""Runs of one job that people have asked for and that have not ended: half of a scheduler's workers, by default."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,8 @@ from hotdata.observing.jobs import JobHealth, JobStatus, job_statuses, with_heal
 from hotdata.pages.access import may_see
 from hotdata.triggers.zones import is_in_range
 
+TOO_MANY_RUNS = {409: f"{actions.MOST_RUNS} runs of the job that people asked for have not ended."}
+
 
 class JobQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which jobs are asked for. All that is given has to hold."""
@@ -46,9 +48,6 @@ class PauseRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     note: Annotated[str, msgspec.Meta(max_length=NOTE_LIMIT)] = ""
     until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
     """The pause ends then by itself; without, when somebody resumes the job."""
-
-
-TOO_MANY_RUNS = {409: f"{actions.MOST_RUNS} runs of the job that people asked for have not ended."}
 
 
 class TriggerRequest(msgspec.Struct, forbid_unknown_fields=True):

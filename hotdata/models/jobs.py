@@ -173,7 +173,7 @@ class Job(Policies, Pausable):
         return {
             name: gettext("The time is out of range.")
             for name, moment in moments.items()
-            if moment is not None and not is_in_range(moment)
+            if moment is not None and moment.utcoffset() is not None and not is_in_range(moment)
         }
 
     def _check_trigger(self) -> dict[str, str]:

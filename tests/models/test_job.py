@@ -101,6 +101,7 @@ def test_a_good_definition_is_accepted(clock: Any, fields: dict[str, Any]) -> No
         ({"starts_at": NOW, "ends_at": NOW - SECOND}, "ends_at", "The end lies before the start"),
         ({"ends_at": NOW - SECOND}, "ends_at", "lies in the past"),
         ({"ends_at": datetime.max.replace(tzinfo=UTC)}, "ends_at", "out of range"),
+        ({"ends_at": datetime(2030, 1, 1)}, "ends_at", "needs a time zone"),  # noqa: DTZ001
         ({"starts_at": datetime.min.replace(tzinfo=UTC)}, "starts_at", "out of range"),
         ({"paused": True, "paused_until": datetime.max.replace(tzinfo=UTC)}, "paused_until", "out of range"),
         ({"jitter": -SECOND}, "jitter", "must be at least 0 seconds"),
