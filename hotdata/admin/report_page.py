@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -19,6 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
+from hotdata.admin.record_page import RecordPage
 from hotdata.exceptions import NotOver, ReportRefused
 from hotdata.models import Job, Report, Source
 from hotdata.pages import charts, places, sheets, words
@@ -58,7 +58,7 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
 
-class ReportPage(admin.ModelAdmin):
+class ReportPage(RecordPage):
     """The part of the reports' admin that shows one, and makes it again."""
 
     def get_urls(self) -> list[Any]:
@@ -72,32 +72,17 @@ class ReportPage(admin.ModelAdmin):
     def has_remake_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("hotdata.remake_report")
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
-            raise PermissionDenied
-        report: Any = self.get_object(request, unquote(object_id))
-        if report is None:
-            gone: Any = self._get_obj_does_not_exist_redirect  # type: ignore[attr-defined]
-            answer: HttpResponse = gone(request, self.opts, object_id)
-            return answer
-        letter = _letter(report)
-        return TemplateResponse(
-            request,
-            "admin/hotdata/report/change_form.html",
-            self.admin_site.each_context(request)
-            | {"opts": self.opts, "original": report, "has_view_permission": True, "media": self.media}
-            | {"title": letter.title if letter else title_of(report), "report": report, "letter": letter}
-            | {"may_remake": self.has_remake_permission(request) and report.kind in REPORTS}
-            | {"by": visible(report.remade_by or report.made_by), "records": f"{report.records:,}"}
-            | (_shown(request, letter) if letter else {"raw": pretty(report.data, JSON_SHOWN)})
-            | (extra_context or {}),
-        )
+    def page_of(self, request: HttpRequest, row: Report) -> dict[str, Any]:
+        letter = _letter(row)
+        return {
+            "title": letter.title if letter else title_of(row),
+            "report": row,
+            "letter": letter,
+            "may_remake": self.has_remake_permission(request) and row.kind in REPORTS,
+            "by": visible(row.remade_by or row.made_by),
+            "records": f"{row.records:,}",
+            **(_shown(request, letter) if letter else {"raw": pretty(row.data, JSON_SHOWN)}),
+        }
 
     @method_decorator(require_POST)
     def again_view(self, request: HttpRequest, object_id: str) -> HttpResponse:

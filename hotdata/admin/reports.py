@@ -62,10 +62,6 @@ class ReportAdmin(ReportPage, ReadOnlyAdmin):
     def named(self, report: Report) -> str:
         return title_of(report)
 
-    @admin.display(description=gettext_lazy("period"), ordering="first")
-    def of_period(self, report: Report) -> str:
-        return report.period
-
     @admin.display(description=gettext_lazy("runs"))
     def ran(self, report: Any) -> str:
         return said(_total(report).attempted, Unit.COUNT)

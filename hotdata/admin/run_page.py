@@ -8,18 +8,16 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.template.loader import render_to_string
-from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from hotdata.admin.record_page import RecordPage
 from hotdata.models import Run
 from hotdata.models.runs import ACTIVE, BY_SCHEDULE, Cause, State
 from hotdata.observing.attempts import attempts_of
@@ -38,37 +36,21 @@ LIVE_COLUMNS = (
 """What may change while a run is under way, and what stands beside it."""
 
 
-class RunPage(admin.ModelAdmin):
+class RunPage(RecordPage):
     """The part of the runs' admin that shows one."""
 
     def get_urls(self) -> list[Any]:
         live = self.admin_site.admin_view(self.live_view)
         return [path("<path:object_id>/live/", live, name="hotdata_run_live"), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
-            raise PermissionDenied
-        run: Any = self.get_object(request, unquote(object_id))
-        if run is None:
-            gone: Any = self._get_obj_does_not_exist_redirect  # type: ignore[attr-defined]
-            answer: HttpResponse = gone(request, self.opts, object_id)
-            return answer
-        return TemplateResponse(
-            request,
-            "admin/hotdata/run/change_form.html",
-            self.admin_site.each_context(request)
-            | {"opts": self.opts, "original": run, "has_view_permission": True, "media": self.media}
-            | {"title": str(run), "log": visible(run.log), "log_tag": tag_of(run.log)}
-            | live_context(run)
-            | self._beside(request, run)
-            | (extra_context or {}),
-        )
+    def page_of(self, request: HttpRequest, row: Run) -> dict[str, Any]:
+        return {
+            "title": str(row),
+            "log": visible(row.log),
+            "log_tag": tag_of(row.log),
+            **live_context(row),
+            **self._beside(request, row),
+        }
 
     def _beside(self, request: HttpRequest, run: Run) -> dict[str, Any]:
         """What stays as it is while the run is under way, and what may be done."""

@@ -10,7 +10,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -21,6 +20,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from hotdata.admin.readonly import ReadOnlyAdmin
+from hotdata.admin.record_page import RecordPage
 from hotdata.admin.statement_export import export
 from hotdata.models import Statement
 from hotdata.pages import words
@@ -40,7 +40,7 @@ BESIDE = (
 
 
 @admin.register(Statement)
-class StatementAdmin(ReadOnlyAdmin):
+class StatementAdmin(RecordPage, ReadOnlyAdmin):
     change_list_template = "admin/hotdata/statement/change_list.html"
     list_display = ["number", "sums", "holds", "issued", "issued_by"]
     search_fields = ["month"]
@@ -97,36 +97,20 @@ class StatementAdmin(ReadOnlyAdmin):
     def has_issue_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("hotdata.issue_statement") and self.has_view_permission(request)
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        if request.method not in ("GET", "HEAD") or not self.has_view_permission(request):
-            raise PermissionDenied
-        statement = self.get_object(request, unquote(object_id))
-        if statement is None:
-            gone: Any = self._get_obj_does_not_exist_redirect  # type: ignore[attr-defined]
-            answer: HttpResponse = gone(request, self.opts, object_id)
-            return answer
-        corrected, correction = statement.corrected(), statement.correction()
-        lines = list(statement.lines.all()[: MOST_LINES + 1])
-        context = self.admin_site.each_context(request) | {
-            "opts": self.opts,
-            "title": _("Statement %(number)s") % {"number": statement},
-            "original": statement,
+    def page_of(self, request: HttpRequest, row: Statement) -> dict[str, Any]:
+        corrected, correction = row.corrected(), row.correction()
+        lines = list(row.lines.all()[: MOST_LINES + 1])
+        return {
+            "title": _("Statement %(number)s") % {"number": row},
             "corrected": corrected,
             "correction": correction,
-            "more": [] if corrected is None else difference(statement, corrected),
-            "totals": total_figures(statement.totals),
+            "more": [] if corrected is None else difference(row, corrected),
+            "totals": total_figures(row.totals),
             "lines": lines[:MOST_LINES],
             "most_lines": MOST_LINES if len(lines) > MOST_LINES else 0,
-            "differs": correction is None and differs(statement),
+            "differs": correction is None and differs(row),
             "may_issue": self.has_issue_permission(request),
         }
-        return TemplateResponse(request, "admin/hotdata/statement/change_form.html", context)
 
     @method_decorator(require_safe)
     def csv_view(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
