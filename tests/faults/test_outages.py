@@ -115,7 +115,7 @@ def test_a_scheduler_that_is_started_before_postgresql_waits_for_it(own_postgres
     connection.close()
     own_postgres.stop(FAST)
     with SchedulerProcess({**os.environ, "DATABASE_URL": own_postgres.url}) as scheduler:
-        scheduler.wait_for("scheduler.turn_failed error=OperationalError")
+        scheduler.wait_for("scheduler.turn_failed error='OperationalError")
         assert "Traceback" not in scheduler.output
         own_postgres.start()
         scheduler.wait_until(lambda: Run.objects.filter(state=State.SUCCEEDED).exists())
