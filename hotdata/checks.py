@@ -138,10 +138,19 @@ def check_sqlite(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     ]
 
 
+def _mail_backend() -> str:
+    """That of the default mailer, which is a setting of its own before Django 6.1."""
+    mailers = getattr(settings, "MAILERS", None)
+    backend: str = (
+        settings.EMAIL_BACKEND if mailers is None else mailers.get("default", {}).get("BACKEND", "")
+    )
+    return backend
+
+
 @checks.register("hotdata")
 def check_mail_goes_out(app_configs: Any, **kwargs: Any) -> list[checks.CheckMessage]:
     """Who is to be told of alerts is not told by a backend that says of each mail that it was sent."""
-    words = REACH_NOBODY.get(settings.EMAIL_BACKEND)
+    words = REACH_NOBODY.get(_mail_backend())
     if words is None or not (conf().alert_mail or conf().report_mail):
         return []
     return [

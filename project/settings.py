@@ -239,14 +239,30 @@ TIME_ZONE = read(
 # Mail
 
 EMAIL_URL = env.ENVIRON.get("EMAIL_URL") or "consolemail://"
+MAIL_PATIENCE = 10  # seconds: a mail server that hangs holds a thread
+MAIL_OPTIONS = {
+    "EMAIL_HOST": "host",
+    "EMAIL_PORT": "port",
+    "EMAIL_HOST_USER": "username",
+    "EMAIL_HOST_PASSWORD": "password",
+    "EMAIL_USE_TLS": "use_tls",
+    "EMAIL_USE_SSL": "use_ssl",
+    "EMAIL_FILE_PATH": "file_path",
+}
 try:
-    globals().update(environ.Env.email_url_config(EMAIL_URL))
+    _mail = dict(environ.Env.email_url_config(EMAIL_URL))
 except (ValueError, KeyError, ImproperlyConfigured):
     # The URL may hold a password, so neither it is repeated, nor the error, which quotes a part of it.
     raise ImproperlyConfigured(
         "The environment variable EMAIL_URL must be a URL such as smtp+tls://user:password@mail.example.com:587."
     ) from None
-EMAIL_TIMEOUT = 10  # seconds: a mail server that hangs holds a worker
+if django.VERSION >= (6, 1):  # which has this in place of single settings
+    _options = {option: _mail[name] for name, option in MAIL_OPTIONS.items() if _mail.get(name)}
+    _patience = {"timeout": MAIL_PATIENCE} if "host" in _options else {}
+    MAILERS = {"default": {"BACKEND": _mail["EMAIL_BACKEND"], "OPTIONS": _options | _patience}}
+else:
+    globals().update(_mail)
+    EMAIL_TIMEOUT = MAIL_PATIENCE
 DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.ENVIRON.get("MAIL_FROM") or "hotdata@localhost"
 
 

@@ -12,6 +12,8 @@ from django.core import checks
 from django.test import override_settings
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
+from tests.outbox.mailers import mail_settings
+
 # From Django 6.1 on, the checks of models ask the database what it can do.
 pytestmark = pytest.mark.django_db
 
@@ -127,15 +129,15 @@ def test_in_the_projects_order_the_pages_that_run_pickles_are_gone() -> None:
 @pytest.mark.parametrize(("backend", "said"), [("console", "is printed"), ("dummy", "is thrown away")])
 def test_mail_that_reaches_nobody_is_warned_of(setting: str, backend: str, said: str) -> None:
     backend = f"django.core.mail.backends.{backend}.EmailBackend"
-    with override_settings(EMAIL_BACKEND=backend, **{setting: ["ada@example.com"]}):
+    with override_settings(**mail_settings(backend), **{setting: ["ada@example.com"]}):
         message = found()["hotdata.W020"]
     assert message.level == checks.WARNING
     assert said in message.msg
-    with override_settings(EMAIL_BACKEND=backend):
+    with override_settings(**mail_settings(backend)):
         assert found() == {}
 
 
 def test_mail_that_goes_to_a_server_is_not_warned_of() -> None:
     backend = "django.core.mail.backends.smtp.EmailBackend"
-    with override_settings(EMAIL_BACKEND=backend, HOTDATA_ALERT_MAIL=["ada@example.com"]):
+    with override_settings(**mail_settings(backend), HOTDATA_ALERT_MAIL=["ada@example.com"]):
         assert found() == {}

@@ -9,7 +9,7 @@ import contextlib
 import smtplib
 from typing import Any
 
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core import mail
 
 from hotdata.models import Delivery
 from hotdata.outbox.trying import NotDelivered
@@ -23,14 +23,12 @@ FOR_THE_OPERATOR = (530, 534, 535)
 
 def send_mail(delivery: Delivery) -> None:
     """Send `delivery`; returns when the server has taken it, and raises NotDelivered when it hasn't."""
-    connection = get_connection()
+    connection = _connection()
     try:
-        message = EmailMultiAlternatives(
-            delivery.subject, delivery.text, to=[delivery.recipient], connection=connection
-        )
+        message = mail.EmailMultiAlternatives(delivery.subject, delivery.text, to=[delivery.recipient])
         if delivery.html:
             message.attach_alternative(delivery.html, "text/html")
-        taken = message.send()
+        taken = connection.send_messages([message])
     except smtplib.SMTPRecipientsRefused as error:
         code, reply = next(iter(error.recipients.values()), (0, b""))
         raise _refusal(code, reply) from None
@@ -52,6 +50,12 @@ def send_mail(delivery: Delivery) -> None:
             connection.close()
     if not taken:
         raise NotDelivered("The mail backend took nothing.")
+
+
+def _connection() -> Any:
+    """A connection by the site's default mailer: since Django 6.1 there may be several."""
+    mailers: Any = getattr(mail, "mailers", None)
+    return mail.get_connection() if mailers is None else mailers["default"]
 
 
 def _refusal(code: int, reply: Any) -> NotDelivered:

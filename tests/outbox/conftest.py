@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from pytest_django import Settings
 
+from tests.outbox.mailers import send_through
 from tests.outbox.servers import MailServer, Webhook, mail_server, webhook
 
 
@@ -14,11 +15,7 @@ from tests.outbox.servers import MailServer, Webhook, mail_server, webhook
 def mail(settings: Settings) -> Iterator[MailServer]:
     """A mail server that the site sends through, whom Django's test runner has not replaced."""
     with mail_server() as server:
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
-        settings.EMAIL_HOST_USER = settings.EMAIL_HOST_PASSWORD = ""
-        settings.EMAIL_USE_TLS = settings.EMAIL_USE_SSL = False
-        settings.EMAIL_TIMEOUT = 5
+        send_through(settings, host="127.0.0.1", port=server.port, timeout=5)
         yield server
 
 

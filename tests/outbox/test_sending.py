@@ -23,6 +23,7 @@ from hotdata.outbox import sending
 from hotdata.outbox.posting import LONGEST_SUBJECT, Recipient, post, post_mail
 from hotdata.outbox.sending import Sent, send_due
 from tests.freshness.hostile import closed_port
+from tests.outbox.mailers import send_through
 from tests.outbox.servers import MailServer, Webhook
 from tests.threads import eventually
 
@@ -86,7 +87,7 @@ def test_a_mail_server_that_is_away_is_tried_again_later_and_later(
     settings: Settings, mail: MailServer
 ) -> None:
     mail_to(ADA)
-    settings.EMAIL_PORT = closed_port().rpartition(":")[2]
+    send_through(settings, host="127.0.0.1", port=int(closed_port().rpartition(":")[2]), timeout=5)
     for tries in (1, 2, 3):
         make_due()
         before = timezone.now()
@@ -97,7 +98,7 @@ def test_a_mail_server_that_is_away_is_tried_again_later_and_later(
         assert row.next_try_at is not None
         assert row.next_try_at <= timezone.now() + sending.FIRST_DELAY * 2 ** (tries - 1)
         assert row.next_try_at >= before
-    settings.EMAIL_PORT = mail.port
+    send_through(settings, host="127.0.0.1", port=mail.port, timeout=5)
     make_due()
     assert send_due() == Sent(sent=1)
     assert len(mail.mails) == 1
@@ -148,7 +149,8 @@ def test_what_is_refused_for_good_is_given_up_at_once(
 
 
 def test_wrong_credentials_are_tried_again_and_not_repeated(mail: MailServer, settings: Settings) -> None:
-    settings.EMAIL_HOST_USER, settings.EMAIL_HOST_PASSWORD = "hotdata", "pass-w0rd"
+    credentials = {"username": "hotdata", "password": "pass-w0rd"}
+    send_through(settings, host="127.0.0.1", port=mail.port, timeout=5, **credentials)
     mail.replies = {"EHLO": "250-here\r\n250 AUTH PLAIN", "AUTH": "535 wrong credentials"}
     mail_to(ADA)
     assert send_due() == Sent(retried=1)
@@ -192,7 +194,7 @@ def test_tries_last_for_about_a_day() -> None:
 def test_a_broken_backend_is_a_failed_try_that_says_nothing_of_what_it_raised(
     settings: Settings, backend: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.EMAIL_BACKEND = backend
+    send_through(settings, backend)
     mail_to(ADA)
     assert send_due() == Sent(retried=1)
     assert "in the channel" in only().error
