@@ -124,9 +124,10 @@ class SourceUsage(DayOfUsage, Calls):
     @classmethod
     def add(cls, counts: Sequence[Self]) -> None:
         """As any; and add them to the totals, in the same transaction."""
-        with transaction.atomic(using=router.db_for_write(cls)):
-            super().add(counts)
-            CallTotal.add([row.of_all_days for row in counts])
+        days = _summed(counts)
+        with transaction.atomic(using=router.db_for_write(cls), savepoint=False):
+            super().add(days)
+            CallTotal.add([day.of_all_days for day in days])
 
     @property
     def of_all_days(self) -> CallTotal:
