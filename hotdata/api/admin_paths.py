@@ -7,10 +7,9 @@ from typing import Annotated, Any
 import msgspec
 from django.http import HttpRequest, HttpResponse
 
-from hotdata.api import shapes
 from hotdata.api.answers import local, methods, staff_with
 from hotdata.api.cursors import Limit
-from hotdata.api.jobs import TOO_MANY_RUNS, TriggerRequest, job_called, trigger_job, words_of
+from hotdata.api.jobs import TRIGGER, TriggerRequest, job_called, trigger_job, words_of
 from hotdata.api.operations import Operation
 from hotdata.api.runs import check_known
 from hotdata.api.shapes import Moment, Seconds, moment, seconds
@@ -64,13 +63,7 @@ def scheduled(request: HttpRequest) -> list[ScheduledJob]:
 
 @methods("POST")
 @staff_with("hotdata.run_job")
-@Operation(
-    body=TriggerRequest,
-    answer=shapes.QueuedRun,
-    status=202,
-    errors=TOO_MANY_RUNS,
-    headers={"Location": "Where the run is."},
-)
+@TRIGGER
 def trigger(request: HttpRequest, job_id: str, body: TriggerRequest) -> HttpResponse:
     """Ask for a run now, as the endpoint below /api/ does."""
     return trigger_job(request, job_called(storable(job_id)), body)

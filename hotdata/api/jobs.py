@@ -29,8 +29,6 @@ from hotdata.observing.jobs import JobHealth, JobStatus, job_statuses, with_heal
 from hotdata.pages.access import may_see
 from hotdata.triggers.zones import is_in_range
 
-TOO_MANY_RUNS = {409: f"{actions.MOST_RUNS} runs of the job that people asked for have not ended."}
-
 
 class JobQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which jobs are asked for. All that is given has to hold."""
@@ -54,6 +52,16 @@ class TriggerRequest(msgspec.Struct, forbid_unknown_fields=True):
     """Parameters that replace the job's own, by name."""
 
     params: dict[str, Any] = {}
+
+
+TRIGGER = Operation(
+    body=TriggerRequest,
+    answer=shapes.QueuedRun,
+    status=202,
+    errors={409: f"{actions.MOST_RUNS} runs of the job that people asked for have not ended."},
+    headers={"Location": "Where the run is."},
+)
+"""What a trigger takes and gives, below /api/ and below /admin/."""
 
 
 @methods("GET", "HEAD")
@@ -119,13 +127,7 @@ def resume(request: HttpRequest, name: str, body: Nothing) -> shapes.Job:
 
 @methods("POST")
 @staff_with("hotdata.run_job")
-@Operation(
-    body=TriggerRequest,
-    answer=shapes.QueuedRun,
-    status=202,
-    errors=TOO_MANY_RUNS,
-    headers={"Location": "Where the run is."},
-)
+@TRIGGER
 def trigger(request: HttpRequest, name: str, body: TriggerRequest) -> HttpResponse:
     """Ask for a run now, beside the schedule, as soon as the leader picks it up.
 
